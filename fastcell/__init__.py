@@ -1,0 +1,8 @@
+"""fastcell: the fastest gated memory cells for NumPy on a CPU, in Python alone."""
+
+from fastcell import oracle
+from fastcell._jit import CACHE_TOKEN
+from fastcell.recurrence import Scan, gated_scan, rules_to_gates, toy_scan, toy_step
+
+__all__ = ["CACHE_TOKEN", "Scan", "gated_scan", "oracle", "rules_to_gates", "toy_scan", "toy_step"]
+__version__ = "0.1.0"

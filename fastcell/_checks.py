@@ -1,0 +1,79 @@
+"""The one place for what arguments must be, and for the words that say so: name, expectation, what came."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+VALUES = "bool, integers, float32 or float64"
+_KINDS = {VALUES: "biuf", "integers": "iu"}
+
+
+def array(name: str, given: Any, expected: str = VALUES) -> Array:
+    """`given` as an array of a dtype that the kernels read: native, aligned, copied only where it must be."""
+    x = given if type(given) is np.ndarray else np.asarray(given)
+    if x.dtype.kind not in _KINDS[expected] or x.dtype.char in "eg":
+        raise TypeError(f"{name} must hold {expected}, got {x.dtype}")
+    if not x.dtype.isnative:
+        x = x.astype(x.dtype.newbyteorder("="))
+    elif not x.flags.aligned:
+        x = x.copy()
+    return x.view(np.int8) if x.dtype.kind == "b" else x
+
+
+def same_shape(name: str, x: Array, expected: tuple[int, ...], of: str) -> None:
+    if x.shape != expected:
+        raise ValueError(f"{name} must have the shape of {of}, {expected}, got {x.shape}")
+
+
+def output(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: dict[str, Any]) -> Array:
+    """Check an `out` argument before anything is written to it."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a numpy array, got {type(out).__name__}")
+    if out.dtype != dtype or not out.dtype.isnative:
+        raise TypeError(f"out must hold {dtype}, got {out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"out must have shape {shape}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError("out must be writeable, got a read-only array")
+    for name, given in inputs.items():
+        if isinstance(given, np.ndarray) and np.may_share_memory(out, given):
+            raise ValueError(f"out must not overlap an input, got memory shared with {name}")
+    return out
+
+
+def memories(state: Any, shape: tuple[int, ...] | None, dtype: np.dtype[Any]) -> Array:
+    """A new, side by side copy of the carried state (any number of keys where shape starts with -1)."""
+    x = array("state", state)
+    if dtype.kind == "i" and x.dtype.kind == "f":
+        raise TypeError(f"state must hold integers, as the values do, got {x.dtype}")
+    if shape is not None and (x.shape[1:] if shape[:1] == (-1,) else x.shape) != (shape[1:] if shape[:1] == (-1,) else shape):
+        raise ValueError(f"state must have shape {shape}, got {x.shape}")
+    if x.dtype == np.uint64 and x.size and x.max() > np.iinfo(np.int64).max:
+        raise OverflowError(f"state must fit int64, got {x.max()}")
+    return np.array(x, dtype=dtype, order="C")
+
+
+def fill_value(fill: Any, dtype: np.dtype[Any]) -> Any:
+    """`fill` as a scalar of y's dtype."""
+    if isinstance(fill, str | bytes | complex) or np.ndim(fill) != 0:
+        raise TypeError(f"fill must be a number, got {fill!r}")
+    try:
+        value = float(fill)
+    except (TypeError, ValueError):
+        raise TypeError(f"fill must be a number, got {fill!r}") from None
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return dtype.type(value)
+    if value != value or value in (float("inf"), float("-inf")) or int(fill) != fill:
+        raise ValueError(f"fill must be an integer where the values are integers, got {fill!r}")
+    if not -(2**63) <= int(fill) < 2**63:
+        raise ValueError(f"fill must fit int64, got {fill!r}")
+    return dtype.type(int(fill))
+
+
+def first_index(bad: Array) -> tuple[int, ...]:
+    """Index of the first true element, in C order."""
+    return tuple(int(k) for k in np.unravel_index(int(np.argmax(bad)), bad.shape))

@@ -1,0 +1,413 @@
+"""Kernels of `toy_scan` and `gated_scan`: loops over addresses; checks and allocation are in recurrence.py.
+
+T steps, B columns. An array comes as an address with two strides in bytes, from step to step (`_t`) and from column
+to column (`_b`); its element type comes as `like`, any scalar of it, and `zero` is one of the accumulator's type.
+The memories are `a`, (B,) side by side: a kernel starts from what is there and leaves the last ones. It works on
+columns `first` to `last` and returns whether integer memory overflowed. Two layouts have a kernel each:
+
+    *_columns   columns side by side (C order): a vector is LANES columns of one step, read in place
+    *_strips    anything else: blocks of steps by LANES columns are first brought side by side
+
+Both run the steps of a column in their order and give the same bits. `toy_sequence`, for one column alone, adds up
+LANES segments of it at once, cut the same way whatever the number of threads.
+"""
+
+from fastcell._blocks import BLOCK, PACKED, ROW, ask, clear, gather, pack, scatter, unpack
+from fastcell._jit import inline, kernel
+from fastcell.simd import (
+    FLOAT64,
+    INT8,
+    LANES,
+    add_overflows,
+    any_lane,
+    convert,
+    fence,
+    first_lane,
+    load,
+    load_scalar,
+    mul_overflows,
+    scratch,
+    select,
+    size_of,
+    splat,
+    store,
+    store_scalar,
+    store_stream,
+)
+
+SEQUENCE = BLOCK * LANES  # steps that toy_sequence takes at once
+SHORTEST = 8 * LANES  # steps below which it takes one after the other
+ROWS = 4  # steps that a *_columns kernel takes while it holds a column's memory
+WIDE = 4 * LANES  # rules that are checked at once
+HUGE = 1e300  # beside sums this large the order of additions decides whether one overflows
+
+
+# ---- one step of several columns -------------------------------------------------------------------
+
+
+@inline
+def _toy_rule(a, x, r, overflow):
+    """Add x where r is 1, reset where it is -1, else keep."""
+    x = convert(x, a)
+    overflow = overflow | ((r == 1) & add_overflows(a, x))
+    a = select(r == 1, a + x, a)
+    return select(r == -1, 0, a), overflow
+
+
+@inline
+def _gated_rule(a, x, f, i, overflow):
+    """f * a + i * x, each product and the sum rounded."""
+    x, f, i = convert(x, a), convert(f, a), convert(i, a)
+    kept, added = f * a, i * x
+    overflow = overflow | mul_overflows(f, a) | mul_overflows(i, x) | add_overflows(kept, added)
+    return kept + added, overflow
+
+
+@inline
+def _shown(a, o, overflow):
+    """o * a."""
+    o = convert(o, a)
+    return o * a, overflow | mul_overflows(o, a)
+
+
+@inline
+def _emit(a, e, fill):
+    """The memory where e is 1, else fill; rounded to fill's type."""
+    return select(e == 1, convert(a, fill), fill)
+
+
+@inline
+def _write(y, out, stream):
+    if stream:
+        store_stream(y, out)
+    else:
+        store(y, out)
+
+
+# ---- the toy cell ----------------------------------------------------------------------------------
+
+
+@inline
+def _toy_rows(
+    x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, start, stop, rows, first, last, fill, stream, zero, like1, like2, like3
+):
+    """Take `rows` steps at a time of all columns, so that a column's memory is read and written once for them."""
+    s1, s2, s3, sy = size_of(like1), size_of(like2), size_of(like3), size_of(fill)
+    overflow = splat(zero, LANES) != 0
+    # Columns past the last whole vector are stepped by one that ends with the last column. Those that it shares with
+    # the vector before are stepped in both, here from a memory of their own.
+    whole = first + (last - first) // LANES * LANES
+    tail = scratch(ROW)
+    store(tail, load(a + (last - LANES) * 8, zero, LANES))
+    for t in range(start, stop, rows):
+        for b in range(first, last, LANES):
+            place, at = a + b * 8, b
+            if b >= whole:
+                place, at = tail, last - LANES
+            memory = load(place, zero, LANES)
+            for k in range(t, t + rows):
+                x = load(x1 + k * x1_t + at * s1, like1, LANES)
+                r = load(x2 + k * x2_t + at * s2, like2, LANES)
+                e = load(x3 + k * x3_t + at * s3, like3, LANES)
+                memory, overflow = _toy_rule(memory, x, r, overflow)
+                _write(y + k * y_t + at * sy, _emit(memory, e, fill), stream)
+            store(place, memory)
+    if whole < last:
+        store(a + (last - LANES) * 8, load(tail, zero, LANES))
+    return any_lane(overflow)
+
+
+@kernel
+def toy_columns(
+    x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, T, first, last, fill, stream, zero, like1, like2, like3
+):
+    """At least LANES columns, side by side in every array."""
+    fours = T // ROWS * ROWS
+    overflow = _toy_rows(
+        x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, 0, fours, ROWS, first, last, fill, stream, zero, like1, like2, like3
+    )
+    overflow |= _toy_rows(
+        x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, fours, T, 1, first, last, fill, stream, zero, like1, like2, like3
+    )
+    if stream:
+        fence()
+    return overflow
+
+
+@inline
+def _toy_block(p1, p2, p3, py, steps, memory, overflow, fill, like1, like2, like3):
+    """Run packed steps; returns the memory after them."""
+    s1, s2, s3, sy = LANES * size_of(like1), LANES * size_of(like2), LANES * size_of(like3), LANES * size_of(fill)
+    for k in range(steps):
+        x, r, e = load(p1 + k * s1, like1, LANES), load(p2 + k * s2, like2, LANES), load(p3 + k * s3, like3, LANES)
+        memory, overflow = _toy_rule(memory, x, r, overflow)
+        store(py + k * sy, _emit(memory, e, fill))
+    return memory, overflow
+
+
+@kernel
+def toy_strips(
+    x1, x1_t, x1_b, x2, x2_t, x2_b, x3, x3_t, x3_b, y, y_t, y_b, a, T, first, last, block, stretch, work, fill, zero,
+    like1, like2, like3,
+):  # fmt: skip
+    """Any layout. `stretch` steps of all columns are taken at a time, in blocks of `block` steps, BLOCK at most."""
+    p1, p2, p3, py = work, work + PACKED, work + 2 * PACKED, work + 3 * PACKED
+    memories = scratch(ROW)
+    overflow = splat(zero, LANES) != 0
+    for start in range(0, T, stretch):
+        stop = min(start + stretch, T)
+        for b in range(first, last, LANES):
+            count = min(LANES, last - b)
+            if count < LANES:
+                clear(p1)
+                clear(p2)
+            gather(a + b * 8, count, memories, zero)
+            memory = load(memories, zero, LANES)
+            for t in range(start, stop, block):
+                steps = min(block, stop - t)
+                next_t, next_b = t + block, b
+                if next_t >= stop:
+                    next_t, next_b = start, b + LANES
+                if next_b + LANES <= last:
+                    ask(x1 + next_t * x1_t + next_b * x1_b, x1_t, x1_b, min(block, stop - next_t), LANES)
+                    ask(x2 + next_t * x2_t + next_b * x2_b, x2_t, x2_b, min(block, stop - next_t), LANES)
+                    ask(x3 + next_t * x3_t + next_b * x3_b, x3_t, x3_b, min(block, stop - next_t), LANES)
+                    ask(y + next_t * y_t + next_b * y_b, y_t, y_b, min(block, stop - next_t), LANES)
+                pack(x1 + t * x1_t + b * x1_b, x1_t, x1_b, steps, count, p1, like1)
+                pack(x2 + t * x2_t + b * x2_b, x2_t, x2_b, steps, count, p2, like2)
+                pack(x3 + t * x3_t + b * x3_b, x3_t, x3_b, steps, count, p3, like3)
+                memory, overflow = _toy_block(p1, p2, p3, py, steps, memory, overflow, fill, like1, like2, like3)
+                unpack(py, y + t * y_t + b * y_b, y_t, y_b, steps, count, fill)
+            store(memories, memory)
+            scatter(memories, count, a + b * 8, zero)
+    return any_lane(overflow)
+
+
+@inline
+def _toy_serial(x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, steps, fill, zero, like1, like2, like3):
+    """One column, one step after the other; in vectors of one value twice, since a scalar choice would be a branch."""
+    memory = splat(load_scalar(a, zero), 2)
+    overflow = memory != memory
+    for t in range(steps):
+        x = splat(load_scalar(x1 + t * x1_t, like1), 2)
+        r = splat(load_scalar(x2 + t * x2_t, like2), 2)
+        e = splat(load_scalar(x3 + t * x3_t, like3), 2)
+        memory, overflow = _toy_rule(memory, x, r, overflow)
+        store_scalar(y + t * y_t, first_lane(_emit(memory, e, fill)))
+    store_scalar(a, first_lane(memory))
+    return overflow
+
+
+@inline
+def _toy_sums(p1, p2, steps, zero, like1, like2):
+    """What packed steps leave of a memory of 0, whether they reset it, and the largest magnitude on the way."""
+    s1, s2 = LANES * size_of(like1), LANES * size_of(like2)
+    total = splat(zero, LANES)
+    forgot = total != total
+    peak = splat(FLOAT64, LANES)
+    ignored = forgot
+    for k in range(steps):
+        r = load(p2 + k * s2, like2, LANES)
+        total, ignored = _toy_rule(total, load(p1 + k * s1, like1, LANES), r, ignored)
+        forgot = forgot | (r == -1)
+        if size_of(like1) == 8:  # sums of fewer bytes can't come near HUGE
+            size = convert(total, FLOAT64)
+            size = select(size < 0.0, -size, size)
+            peak = select(size > peak, size, peak)
+    return total, forgot, peak
+
+
+@inline
+def _carry(memories, totals, forgot, peaks, carry, zero):
+    """Chain the segments' sums: leaves the memory at each segment's start, returns the one after the last."""
+    safe = True
+    for lane in range(LANES):
+        store_scalar(memories + lane * 8, carry)
+        peak = load_scalar(peaks + lane * 8, FLOAT64)
+        safe &= not (peak >= HUGE or abs(carry) >= HUGE)
+        total = load_scalar(totals + lane * 8, zero)
+        carry = total if load_scalar(forgot + lane, INT8) == 1 else carry + total
+    return carry, safe
+
+
+@kernel
+def toy_sequence(
+    x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, start, stop, work, fill, zero, like1, like2, like3
+):  # fmt: skip
+    """One column: steps from `start`, a multiple of SEQUENCE, to `stop`.
+
+    SEQUENCE steps at a time are cut in LANES segments, which are then columns: a first pass sums each from a memory
+    of 0, the sums are chained, a second pass runs each from its true memory.
+    """
+    p1, p2, p3, py = work, work + PACKED, work + 2 * PACKED, work + 3 * PACKED
+    memories, totals, peaks, forgot_at = scratch(ROW), scratch(ROW), scratch(ROW), scratch(LANES)
+    overflow = splat(zero, LANES) != 0
+    wrapped = splat(zero, 2) != 0
+    t = start
+    while stop - t >= SHORTEST:
+        steps = min(BLOCK, (stop - t) // LANES)
+        pack(x1 + t * x1_t, x1_t, steps * x1_t, steps, LANES, p1, like1)
+        pack(x2 + t * x2_t, x2_t, steps * x2_t, steps, LANES, p2, like2)
+        pack(x3 + t * x3_t, x3_t, steps * x3_t, steps, LANES, p3, like3)
+        total, forgot, peak = _toy_sums(p1, p2, steps, zero, like1, like2)
+        store(totals, total)
+        store(peaks, peak)
+        store(forgot_at, convert(forgot, INT8))
+        carry, safe = _carry(memories, totals, forgot_at, peaks, load_scalar(a, zero), zero)
+        if safe:
+            memory = load(memories, zero, LANES)
+            memory, overflow = _toy_block(p1, p2, p3, py, steps, memory, overflow, fill, like1, like2, like3)
+            unpack(py, y + t * y_t, y_t, steps * y_t, steps, LANES, fill)
+            store(memories, memory)
+            ends = t + steps * LANES == stop  # then the state is to be the very memory that was emitted
+            store_scalar(a, load_scalar(memories + (LANES - 1) * 8, zero) if ends else carry)
+        else:
+            wrapped = wrapped | _toy_serial(
+                x1 + t * x1_t, x1_t, x2 + t * x2_t, x2_t, x3 + t * x3_t, x3_t, y + t * y_t, y_t, a, steps * LANES,
+                fill, zero, like1, like2, like3,
+            )  # fmt: skip
+        t += steps * LANES
+    wrapped = wrapped | _toy_serial(
+        x1 + t * x1_t, x1_t, x2 + t * x2_t, x2_t, x3 + t * x3_t, x3_t, y + t * y_t, y_t, a, stop - t, fill, zero,
+        like1, like2, like3,
+    )  # fmt: skip
+    return any_lane(overflow) or any_lane(wrapped)
+
+
+@kernel
+def toy_keyed(
+    x1, x1_t, x1_b, x2, x2_t, x2_b, x3, x3_t, x3_b, keys, keys_t, y, y_t, y_b, a, T, B, fill, zero,
+    like1, like2, like3, like_key,
+):  # fmt: skip
+    """A memory for each key, `a` is (K, B): step t works on the row keys[t]."""
+    overflow = splat(zero, 2) != 0
+    for t in range(T):
+        row = a + load_scalar(keys + t * keys_t, like_key) * B * 8
+        for b in range(B):
+            x = splat(load_scalar(x1 + t * x1_t + b * x1_b, like1), 2)
+            r = splat(load_scalar(x2 + t * x2_t + b * x2_b, like2), 2)
+            e = splat(load_scalar(x3 + t * x3_t + b * x3_b, like3), 2)
+            memory, overflow = _toy_rule(splat(load_scalar(row + b * 8, zero), 2), x, r, overflow)
+            store_scalar(row + b * 8, first_lane(memory))
+            store_scalar(y + t * y_t + b * y_b, first_lane(_emit(memory, e, fill)))
+    return any_lane(overflow)
+
+
+@kernel
+def has_other_rules(x, x_t, x_b, T, B, low, like):
+    """Whether any element is not `low`, 0 or 1."""
+    size = size_of(like)
+    if x_b == size and (x_t == B * size or T == 1):
+        T, B, x_t = 1, T * B, 0
+    elif x_t == size and (x_b == T * size or B == 1):
+        T, B, x_t, x_b = 1, T * B, 0, size
+    whole = B // WIDE * WIDE if x_b == size else 0
+    bad = splat(like, WIDE) != splat(like, WIDE)
+    for t in range(T):
+        row = x + t * x_t
+        for b in range(0, whole, WIDE):
+            r = load(row + b * size, like, WIDE)
+            bad = bad | ((r != 0) & (r != 1) & (r != low))
+        for b in range(whole, B):
+            r = load_scalar(row + b * x_b, like)
+            if r != 0 and r != 1 and r != low:
+                return True
+    return any_lane(bad)
+
+
+# ---- the gated recurrence --------------------------------------------------------------------------
+
+
+@inline
+def _gate(g, g_b, b, like):
+    """A gate of LANES columns, or one gate for all of them where its stride is 0."""
+    if g_b == 0:
+        return splat(load_scalar(g, like), LANES)
+    return load(g + b * size_of(like), like, LANES)
+
+
+@kernel
+def gated_columns(
+    x, x_t, f, f_t, f_b, i, i_t, i_b, o, o_t, o_b, y, y_t, a, T, first, last, out_zero, zero,
+    like_x, like_f, like_i, like_o,
+):  # fmt: skip
+    """At least LANES columns, side by side in every array but in gates with one value for all columns."""
+    size, size_y = size_of(like_x), size_of(out_zero)
+    overflow = splat(zero, LANES) != 0
+    whole = first + (last - first) // LANES * LANES
+    tail = scratch(ROW)
+    store(tail, load(a + (last - LANES) * 8, zero, LANES))
+    for t in range(T):
+        for b in range(first, last, LANES):
+            place, at = a + b * 8, b
+            if b >= whole:  # as in _toy_rows
+                place, at = tail, last - LANES
+            gate_f, gate_i = _gate(f + t * f_t, f_b, at, like_f), _gate(i + t * i_t, i_b, at, like_i)
+            values = load(x + t * x_t + at * size, like_x, LANES)
+            memory, overflow = _gated_rule(load(place, zero, LANES), values, gate_f, gate_i, overflow)
+            store(place, memory)
+            out, overflow = _shown(memory, _gate(o + t * o_t, o_b, at, like_o), overflow)
+            store(y + t * y_t + at * size_y, convert(out, out_zero))
+    if whole < last:
+        store(a + (last - LANES) * 8, load(tail, zero, LANES))
+    return any_lane(overflow)
+
+
+@kernel
+def gated_strips(
+    x, x_t, x_b, f, f_t, f_b, i, i_t, i_b, o, o_t, o_b, y, y_t, y_b, a, T, first, last, block, stretch, work,
+    out_zero, zero, like_x, like_f, like_i, like_o,
+):  # fmt: skip
+    """Any layout; blocks as in toy_strips."""
+    px, pf, pi, po, py = work, work + PACKED, work + 2 * PACKED, work + 3 * PACKED, work + 4 * PACKED
+    sx, sf, si, so = LANES * size_of(like_x), LANES * size_of(like_f), LANES * size_of(like_i), LANES * size_of(like_o)
+    sy = LANES * size_of(out_zero)
+    memories = scratch(ROW)
+    overflow = splat(zero, LANES) != 0
+    for start in range(0, T, stretch):
+        stop = min(start + stretch, T)
+        for b in range(first, last, LANES):
+            count = min(LANES, last - b)
+            if count < LANES:
+                for packed in (px, pf, pi, po):
+                    clear(packed)
+            gather(a + b * 8, count, memories, zero)
+            memory = load(memories, zero, LANES)
+            for t in range(start, stop, block):
+                steps = min(block, stop - t)
+                pack(x + t * x_t + b * x_b, x_t, x_b, steps, count, px, like_x)
+                pack(f + t * f_t + b * f_b, f_t, f_b, steps, count, pf, like_f)
+                pack(i + t * i_t + b * i_b, i_t, i_b, steps, count, pi, like_i)
+                pack(o + t * o_t + b * o_b, o_t, o_b, steps, count, po, like_o)
+                for k in range(steps):
+                    gate_f, gate_i = load(pf + k * sf, like_f, LANES), load(pi + k * si, like_i, LANES)
+                    values = load(px + k * sx, like_x, LANES)
+                    memory, overflow = _gated_rule(memory, values, gate_f, gate_i, overflow)
+                    out, overflow = _shown(memory, load(po + k * so, like_o, LANES), overflow)
+                    store(py + k * sy, convert(out, out_zero))
+                unpack(py, y + t * y_t + b * y_b, y_t, y_b, steps, count, out_zero)
+            store(memories, memory)
+            scatter(memories, count, a + b * 8, zero)
+    return any_lane(overflow)
+
+
+@kernel
+def gated_keyed(
+    x, x_t, x_b, f, f_t, f_b, i, i_t, i_b, o, o_t, o_b, keys, keys_t, y, y_t, y_b, a, T, B, out_zero, zero,
+    like_x, like_f, like_i, like_o, like_key,
+):  # fmt: skip
+    """A memory for each key, as in toy_keyed; with keys_t = 0 and one key it is a single sequence."""
+    overflow = splat(zero, 1) != 0
+    for t in range(T):
+        row = a + load_scalar(keys + t * keys_t, like_key) * B * 8
+        for b in range(B):
+            values = splat(load_scalar(x + t * x_t + b * x_b, like_x), 1)
+            gate_f = splat(load_scalar(f + t * f_t + b * f_b, like_f), 1)
+            gate_i = splat(load_scalar(i + t * i_t + b * i_b, like_i), 1)
+            gate_o = splat(load_scalar(o + t * o_t + b * o_b, like_o), 1)
+            memory = splat(load_scalar(row + b * 8, zero), 1)
+            memory, overflow = _gated_rule(memory, values, gate_f, gate_i, overflow)
+            store_scalar(row + b * 8, first_lane(memory))
+            out, overflow = _shown(memory, gate_o, overflow)
+            store_scalar(y + t * y_t + b * y_b, first_lane(convert(out, out_zero)))
+    return any_lane(overflow)

@@ -1,0 +1,60 @@
+"""Splitting a batch over a pool of threads: kernels are serial and hold no lock, rows are independent."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def _forget() -> None:
+    """A forked child has none of its parent's threads: it makes a pool of its own."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def choose(threads: int | None, work: int, enough: int) -> int:
+    """How many threads to use: as asked, or all cores once there is `enough` work."""
+    if threads is None:
+        return cores() if work >= enough else 1
+    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
+        raise TypeError(f"threads must be an integer or None, got {type(threads).__name__}")
+    count = threads.__index__()
+    if count < 1:
+        raise ValueError(f"threads must be at least 1, got {count}")
+    return count
+
+
+def split(total: int, step: int, parts: int) -> list[tuple[int, int]]:
+    """Cut range(total) into at most `parts` pieces, each beginning at a multiple of `step`."""
+    steps = -(-total // step)
+    parts = max(1, min(parts, steps))
+    edges = [min(total, steps * k // parts * step) for k in range(parts + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def run(task: Callable[[int, int], _T], pieces: list[tuple[int, int]]) -> list[_T]:
+    """Run `task(first, last)` on every piece, the first on this thread; returns all results, raises what one raised."""
+    global _pool
+    if len(pieces) == 1:
+        return [task(*pieces[0])]
+    if _pool is None:
+        _pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="fastcell")
+    try:
+        futures = [_pool.submit(task, *piece) for piece in pieces[1:]]
+    except RuntimeError:  # the interpreter is shutting down and starts no threads any more
+        return [task(*piece) for piece in pieces]
+    results = [task(*pieces[0])]
+    return results + [future.result() for future in futures]

@@ -1,0 +1,478 @@
+"""A vector type for Numba: LLVM's `<lanes x dtype>` as a value that jitted code can name.
+
+LLVM keeps such a value in a register, so a kernel written with it decides itself what stays there. Vectors
+come from `load` or `splat`; `+ - * /`, comparisons and `& | ^ ~ << >>` work lane by lane on vectors of one
+type. A comparison gives a mask: a vector of booleans, for `select` and for the masked loads and stores.
+
+Addresses are integers (`address(array)` plus bytes), so that one compiled kernel serves every memory layout;
+the type of what lies there is told by `like`, any scalar of that type. Nothing here checks bounds: the
+caller passes addresses that hold `lanes` elements, or a mask that stops at the end.
+
+    @njit
+    def add(x, y, out, n):                     # n is a multiple of LANES
+        for k in range(0, n * 4, LANES * 4):
+            store(out + k, load(x + k, float32(0), LANES) + load(y + k, float32(0), LANES))
+"""
+
+import operator
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+from fastcell._jit import VECTOR_BITS, kernel
+
+LANES: int = VECTOR_BITS // 32
+"""How many float32 fit a vector register. A vector with more lanes than fit takes several registers."""
+
+BOOL, FLOAT32, FLOAT64 = np.bool_(False), np.float32(0), np.float64(0)
+INT8, INT32, INT64 = np.int8(0), np.int32(0), np.int64(0)
+
+
+class VectorType(types.Type):
+    """The Numba type of `lanes` values of `dtype`; dtype boolean makes it a mask."""
+
+    def __init__(self, dtype: types.Type, lanes: int) -> None:
+        self.dtype, self.lanes = dtype, lanes
+        super().__init__(name=f"vector({dtype} x {lanes})")
+
+
+def _element(dtype: types.Type) -> ir.Type:
+    if dtype == types.boolean:
+        return ir.IntType(1)
+    if dtype == types.float32:
+        return ir.FloatType()
+    if dtype == types.float64:
+        return ir.DoubleType()
+    return ir.IntType(dtype.bitwidth)
+
+
+def _llvm(vector: VectorType) -> ir.VectorType:
+    return ir.VectorType(_element(vector.dtype), vector.lanes)
+
+
+def _mask_of(vector: VectorType) -> VectorType:
+    return VectorType(types.boolean, vector.lanes)
+
+
+def _is_float(dtype: types.Type) -> bool:
+    return isinstance(dtype, types.Float)
+
+
+def _is_signed(dtype: types.Type) -> bool:
+    return isinstance(dtype, types.Integer) and dtype.signed
+
+
+@register_model(VectorType)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: VectorType) -> None:
+        super().__init__(dmm, fe_type, _llvm(fe_type))
+
+
+# ---- operators -------------------------------------------------------------------------------------
+
+_ARITHMETIC = {
+    operator.add: ("fadd", "add"),
+    operator.sub: ("fsub", "sub"),
+    operator.mul: ("fmul", "mul"),
+    operator.truediv: ("fdiv", None),
+    operator.and_: (None, "and_"),
+    operator.or_: (None, "or_"),
+    operator.xor: (None, "xor"),
+    operator.lshift: (None, "shl"),
+    operator.rshift: (None, "ashr"),
+}
+_COMPARISONS = {
+    operator.eq: "==",
+    operator.ne: "!=",
+    operator.lt: "<",
+    operator.le: "<=",
+    operator.gt: ">",
+    operator.ge: ">=",
+}
+
+
+def _operands(args: Any) -> tuple[VectorType, Any, Any] | None:
+    """Types for a binary operation: two equal vectors, or a vector and a number, which goes to every lane."""
+    vectors = [arg for arg in args if isinstance(arg, VectorType)]
+    if len(args) != 2 or not vectors or any(v != vectors[0] for v in vectors):
+        return None
+    if not all(isinstance(arg, VectorType | types.Number | types.Boolean) for arg in args):
+        return None
+    first, second = (arg if isinstance(arg, VectorType) else vectors[0].dtype for arg in args)
+    return vectors[0], first, second
+
+
+def _vectors(builder: Any, sig: Any, args: Any) -> list[Any]:
+    kind = next(arg for arg in sig.args if isinstance(arg, VectorType))
+    return [
+        value if isinstance(arg, VectorType) else _splat(builder, kind, value)
+        for arg, value in zip(sig.args, args, strict=True)
+    ]
+
+
+def _register_binary(op: Any, comparison: bool) -> None:
+    @infer_global(op)
+    class _Binary(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: Any, kws: Any) -> Any:
+            operands = _operands(args)
+            if operands is None:
+                return None
+            vector, first, second = operands
+            if comparison:
+                return signature(_mask_of(vector), first, second)
+            if _ARITHMETIC[op][0 if _is_float(vector.dtype) else 1] is None:
+                return None
+            return signature(vector, first, second)
+
+    def _lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        dtype = next(arg for arg in sig.args if isinstance(arg, VectorType)).dtype
+        first, second = _vectors(builder, sig, args)
+        if not comparison:
+            return getattr(builder, _ARITHMETIC[op][0 if _is_float(dtype) else 1])(first, second)
+        symbol = _COMPARISONS[op]
+        if _is_float(dtype):  # as in Python: only != is true of a NaN
+            return (builder.fcmp_unordered if symbol == "!=" else builder.fcmp_ordered)(symbol, first, second)
+        return (builder.icmp_signed if _is_signed(dtype) else builder.icmp_unsigned)(symbol, first, second)
+
+    for operands in ((VectorType, VectorType), (VectorType, types.Any), (types.Any, VectorType)):
+        lower_builtin(op, *operands)(_lower)
+
+
+def _register_unary(op: Any) -> None:
+    @infer_global(op)
+    class _Unary(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: Any, kws: Any) -> Any:
+            return signature(args[0], *args) if isinstance(args[0], VectorType) else None
+
+    @lower_builtin(op, VectorType)
+    def _lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if op is operator.invert:
+            return builder.not_(args[0])
+        return builder.fneg(args[0]) if _is_float(sig.args[0].dtype) else builder.neg(args[0])
+
+
+for _op in _ARITHMETIC:
+    _register_binary(_op, comparison=False)
+for _op in _COMPARISONS:
+    _register_binary(_op, comparison=True)
+for _op in (operator.neg, operator.invert):
+    _register_unary(_op)
+
+
+def _suffix(vector: VectorType) -> str:
+    """LLVM's spelling of a vector type in an intrinsic's name: v8f32."""
+    letter = "f" if _is_float(vector.dtype) else "i"
+    return f"v{vector.lanes}{letter}{1 if vector.dtype == types.boolean else vector.dtype.bitwidth}"
+
+
+def _call(builder: Any, name: str, result: ir.Type, args: list[Any]) -> Any:
+    """Call an LLVM intrinsic by name: llvmlite's declare_intrinsic knows no vector types."""
+    kind = ir.FunctionType(result, [arg.type for arg in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
+def _constant(vector: VectorType, value: Any) -> ir.Constant:
+    return ir.Constant(_llvm(vector), [value] * vector.lanes)
+
+
+# ---- memory ----------------------------------------------------------------------------------------
+
+
+def _pointer(builder: Any, address: Any, to: ir.Type) -> Any:
+    return builder.inttoptr(address, to.as_pointer())
+
+
+def _size(dtype: types.Type) -> int:
+    return max(_element(dtype).width, 8) // 8 if isinstance(dtype, types.Integer) else dtype.bitwidth // 8
+
+
+def _load(dtype: types.Type, lanes: int) -> tuple[VectorType, Any]:
+    vector = VectorType(dtype, lanes)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        loaded = builder.load(_pointer(builder, args[0], _llvm(vector)))
+        loaded.align = _size(dtype)
+        return loaded
+
+    return vector, codegen
+
+
+@intrinsic(prefer_literal=True)
+def load(typingctx, address, like, lanes):  # type: ignore[no-untyped-def]
+    """`lanes` values of like's type that stand side by side at the address."""
+    vector, codegen = _load(types.unliteral(like), lanes.literal_value)
+    return vector(types.uintp, like, lanes), codegen
+
+
+@intrinsic
+def store(typingctx, address, vector):  # type: ignore[no-untyped-def]
+    """Write the lanes side by side from the address on."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        stored = builder.store(args[1], _pointer(builder, args[0], _llvm(vector)))
+        stored.align = _size(vector.dtype)
+
+    return types.void(types.uintp, vector), codegen
+
+
+@intrinsic
+def store_stream(typingctx, address, vector):  # type: ignore[no-untyped-def]
+    """`store` past the caches, in pieces of 16 bytes; the address must be a multiple of 16."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        piece = 16 // _size(vector.dtype)
+        always = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+        for first in range(0, vector.lanes, piece):
+            order = ir.Constant(ir.VectorType(ir.IntType(32), piece), list(range(first, first + piece)))
+            part = builder.shuffle_vector(args[1], args[1], order)
+            to = builder.add(args[0], ir.Constant(args[0].type, first * _size(vector.dtype)))
+            stored = builder.store(part, _pointer(builder, to, part.type))
+            stored.align = 16
+            stored.set_metadata("nontemporal", always)
+
+    return types.void(types.uintp, vector), codegen
+
+
+@intrinsic
+def load_scalar(typingctx, address, like):  # type: ignore[no-untyped-def]
+    """One value of like's type."""
+    dtype = types.unliteral(like)
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        loaded = builder.load(_pointer(builder, args[0], _element(dtype)))
+        loaded.align = _size(dtype)
+        return loaded
+
+    return dtype(types.uintp, like), codegen
+
+
+@intrinsic
+def store_scalar(typingctx, address, value):  # type: ignore[no-untyped-def]
+    """Write one value."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        stored = builder.store(args[1], _pointer(builder, args[0], args[1].type))
+        stored.align = _size(value)
+
+    return types.void(types.uintp, value), codegen
+
+
+@intrinsic(prefer_literal=True)
+def scratch(typingctx, size):  # type: ignore[no-untyped-def]
+    """Address of `size` bytes on the stack, 64-byte aligned, not cleared: one block a call site, whole function."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        block = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), size.literal_value))
+        block.align = 64
+        return builder.ptrtoint(block, context.get_value_type(types.uintp))
+
+    return types.uintp(size), codegen
+
+
+@intrinsic
+def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
+    """Ask for the cache line at the address, into the second-level cache; an address of nothing is harmless."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        where = _pointer(builder, args[0], ir.IntType(8))
+        flags = [ir.Constant(ir.IntType(32), flag) for flag in (0, 2, 1)]  # to read, into L2, data
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [where, *flags])
+
+    return types.void(types.uintp), codegen
+
+
+@intrinsic
+def fence(typingctx):  # type: ignore[no-untyped-def]
+    """Make every `store_stream` before it visible to other threads."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        builder.fence("seq_cst")
+
+    return types.void(), codegen
+
+
+@intrinsic
+def size_of(typingctx, like):  # type: ignore[no-untyped-def]
+    """Bytes of one value of like's type."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return ir.Constant(ir.IntType(64), _size(types.unliteral(like)))
+
+    return types.int64(like), codegen
+
+
+@kernel
+def address(array):  # type: ignore[no-untyped-def]
+    """Where an array's first element is, as an integer. The caller keeps the array alive."""
+    return np.uintp(array.ctypes.data)
+
+
+# ---- making and changing vectors -------------------------------------------------------------------
+
+
+def _splat(builder: Any, vector: VectorType, scalar: Any) -> Any:
+    kind = _llvm(vector)
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), None)
+    return builder.shuffle_vector(one, one, zeros)
+
+
+@intrinsic(prefer_literal=True)
+def splat(typingctx, value, lanes):  # type: ignore[no-untyped-def]
+    """The value in every lane."""
+    vector = VectorType(types.unliteral(value), lanes.literal_value)
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return _splat(builder, vector, context.cast(builder, args[0], sig.args[0], vector.dtype))
+
+    return vector(vector.dtype, lanes), codegen
+
+
+@intrinsic
+def convert(typingctx, vector, like):  # type: ignore[no-untyped-def]
+    """Each lane as the type of `like`, a number or a vector, rounded to nearest; a mask becomes 0 and 1."""
+    dtype = like.dtype if isinstance(like, VectorType) else types.unliteral(like)
+    to = VectorType(dtype, vector.lanes)
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        value, kind, source = args[0], _llvm(to), vector.dtype
+        if source == dtype:
+            return value
+        if _is_float(source) and _is_float(dtype):
+            return (builder.fpext if dtype.bitwidth > source.bitwidth else builder.fptrunc)(value, kind)
+        if _is_float(dtype):
+            return (builder.sitofp if _is_signed(source) else builder.uitofp)(value, kind)
+        if _is_float(source):
+            return builder.fptosi(value, kind)
+        if _element(source).width > _element(dtype).width:
+            return builder.trunc(value, kind)
+        if _element(source).width == _element(dtype).width:
+            return value
+        return (builder.sext if _is_signed(source) else builder.zext)(value, kind)
+
+    return to(vector, like), codegen
+
+
+@intrinsic
+def select(typingctx, mask, yes, no):  # type: ignore[no-untyped-def]
+    """Lane by lane: `yes` where the mask is true, else `no`; one of the two may be a number for all lanes."""
+    operands = _operands((yes, no))
+    if operands is None:
+        return None
+    vector, first, second = operands
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return builder.select(args[0], *_vectors(builder, signature(vector, *sig.args[1:]), args[1:]))
+
+    return vector(mask, first, second), codegen
+
+
+@intrinsic
+def fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
+    """a * b + c, rounded once."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return _call(builder, f"llvm.fma.{_suffix(a)}", _llvm(a), list(args))
+
+    return a(a, a, a), codegen
+
+
+@intrinsic
+def any_lane(typingctx, mask):  # type: ignore[no-untyped-def]
+    """Whether the mask is true anywhere."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        bits = builder.bitcast(args[0], ir.IntType(mask.lanes))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+    return types.boolean(mask), codegen
+
+
+@intrinsic
+def first_lane(typingctx, vector):  # type: ignore[no-untyped-def]
+    """The value in lane 0."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
+
+    return vector.dtype(vector), codegen
+
+
+@intrinsic
+def add_overflows(typingctx, a, b):  # type: ignore[no-untyped-def]
+    """The mask of lanes in which the signed a + b wraps; never true of floats."""
+    return _mask_of(a)(a, a), _overflow("sadd", a)
+
+
+@intrinsic
+def mul_overflows(typingctx, a, b):  # type: ignore[no-untyped-def]
+    """The mask of lanes in which the signed a * b wraps; never true of floats."""
+    return _mask_of(a)(a, a), _overflow("smul", a)
+
+
+def _overflow(operation: str, vector: VectorType) -> Any:
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        mask = _llvm(_mask_of(vector))
+        if _is_float(vector.dtype):
+            return ir.Constant(mask, None)
+        result = ir.LiteralStructType([_llvm(vector), mask])
+        name = f"llvm.{operation}.with.overflow.{_suffix(vector)}"
+        return builder.extract_value(_call(builder, name, result, list(args)), 1)
+
+    return codegen
+
+
+def _riffle(builder: Any, parts: list[Any], longest: int) -> list[Any]:
+    """Interleave the first half of a list of vectors with the second, as one riffles a pack of cards."""
+    length = parts[0].type.count
+    index = ir.VectorType(ir.IntType(32), min(2 * length, longest))
+    order = [k // 2 + (k % 2) * length for k in range(2 * length)]
+    orders = [order[k : k + index.count] for k in range(0, 2 * length, index.count)]
+    half = len(parts) // 2
+    return [
+        builder.shuffle_vector(a, b, ir.Constant(index, order))
+        for a, b in zip(parts[:half], parts[half:], strict=True)
+        for order in orders
+    ]
+
+
+@intrinsic(prefer_literal=True)
+def transpose(typingctx, source, source_stride, rows_there, to, to_stride, columns_there, like, rows, columns):  # type: ignore[no-untyped-def]
+    """Write the (rows, columns) block at `source` to `to` as (columns, rows): log2(rows) riffles in registers.
+
+    Strides are bytes from row to row. Where fewer rows are there to read, or columns to write, than the block has,
+    the last one stands for the others: read again, or written over. `rows` and `columns` are literal powers of two.
+    """
+    element, n, m = types.unliteral(like), rows.literal_value, columns.literal_value
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        def row(base, stride, there, k):  # type: ignore[no-untyped-def]
+            number = ir.Constant(there.type, k)
+            last = builder.sub(there, ir.Constant(there.type, 1))
+            number = builder.select(builder.icmp_signed("<", number, there), number, last)
+            return builder.add(base, builder.mul(number, stride))
+
+        parts = []
+        for k in range(n):
+            from_row = row(*args[:3], k)
+            loaded = builder.load(_pointer(builder, from_row, ir.VectorType(_element(element), m)))
+            loaded.align = _size(element)
+            parts.append(loaded)
+        for _ in range(n.bit_length() - 1):
+            parts = _riffle(builder, parts, max(n, m))
+        for k in reversed(range(m)):  # so that of columns written over the true one stays
+            whole, first = parts[k * n // max(n, m)], k * n % max(n, m)
+            pick = ir.Constant(ir.VectorType(ir.IntType(32), n), list(range(first, first + n)))
+            piece = builder.shuffle_vector(whole, whole, pick)
+            stored = builder.store(piece, _pointer(builder, row(*args[3:6], k), piece.type))
+            stored.align = _size(element)
+
+    sig = types.void(
+        types.uintp, types.intp, types.intp, types.uintp, types.intp, types.intp, like, rows, columns
+    )
+    return sig, codegen
