@@ -6,26 +6,35 @@ Columns of which the steps are side by side are transposed in registers; others 
 
 import numpy as np
 
-from fastcell._jit import helper
+from fastcell._jit import helper, inline
 from fastcell.simd import LANES, load, load_scalar, prefetch, size_of, splat, store, store_scalar, transpose
 
-BLOCK = 64  # steps: with LANES columns of 8 bytes a block takes 8 KiB at the most
+BLOCK = 128  # steps: with LANES columns of 8 bytes a block takes 8 KiB at the most
 PACKED = BLOCK * LANES * 8
 ROW = LANES * 8
-NARROW = LANES // 4
+NARROW = LANES // 2
+
+
+@inline
+def _ask(first, stride, ahead):
+    """Prefetch what lies `ahead` of LANES columns: more streams than the hardware follows by itself."""
+    for lane in range(LANES):
+        prefetch(first + lane * stride + ahead)
 
 
 @helper
-def pack(source, source_t, source_b, steps, count, packed, like):
-    """Copy (steps, count) elements to `packed`, (steps, LANES) side by side."""
+def pack(source, source_t, source_b, steps, count, ahead, packed, like):
+    """Copy (steps, count) elements to `packed`, (steps, LANES) side by side; what lies `ahead` bytes on comes next."""
     size = size_of(like)
     row = LANES * size
     if source_t == size:
         k = 0
         while k + LANES <= steps:
+            _ask(source + k * size, source_b, ahead)
             transpose(source + k * size, source_b, count, packed + k * row, row, LANES, like, LANES, LANES)
             k += LANES
         while k + NARROW <= steps:
+            _ask(source + k * size, source_b, ahead)
             transpose(source + k * size, source_b, count, packed + k * row, row, NARROW, like, LANES, NARROW)
             k += NARROW
         while k < steps:
@@ -45,16 +54,18 @@ def pack(source, source_t, source_b, steps, count, packed, like):
 
 
 @helper
-def unpack(packed, to, to_t, to_b, steps, count, like):
+def unpack(packed, to, to_t, to_b, steps, count, ahead, like):
     """Copy `packed`, (steps, LANES) side by side, to (steps, count) elements."""
     size = size_of(like)
     row = LANES * size
     if to_t == size:
         k = 0
         while k + LANES <= steps:
+            _ask(to + k * size, to_b, ahead)
             transpose(packed + k * row, row, LANES, to + k * size, to_b, count, like, LANES, LANES)
             k += LANES
         while k + NARROW <= steps:
+            _ask(to + k * size, to_b, ahead)
             transpose(packed + k * row, row, NARROW, to + k * size, to_b, count, like, NARROW, LANES)
             k += NARROW
         while k < steps:
@@ -81,6 +92,9 @@ def clear(packed):
 def gather(source, count, to, like):
     """Copy `count` values to LANES side by side, the last one again in the lanes past it."""
     size = size_of(like)
+    if count == LANES:
+        store(to, load(source, like, LANES))
+        return
     for lane in range(LANES):
         store_scalar(to + lane * size, load_scalar(source + min(lane, count - 1) * size, like))
 
@@ -89,13 +103,8 @@ def gather(source, count, to, like):
 def scatter(source, count, to, like):
     """Copy the first `count` of LANES values."""
     size = size_of(like)
+    if count == LANES:
+        store(to, load(source, like, LANES))
+        return
     for lane in range(count):
         store_scalar(to + lane * size, load_scalar(source + lane * size, like))
-
-
-@helper
-def ask(source, source_t, source_b, steps, count):
-    """Prefetch (steps, count) elements: their columns are more streams than the hardware follows by itself."""
-    for lane in range(count):
-        for k in range(0, steps * source_t, 64):
-            prefetch(source + lane * source_b + k)

@@ -58,15 +58,11 @@ def memories(state: Any, shape: tuple[int, ...] | None, dtype: np.dtype[Any]) ->
 
 def fill_value(fill: Any, dtype: np.dtype[Any]) -> Any:
     """`fill` as a scalar of y's dtype."""
-    if isinstance(fill, str | bytes | complex) or np.ndim(fill) != 0:
+    if not isinstance(fill, float | int | np.floating | np.integer | np.bool):
         raise TypeError(f"fill must be a number, got {fill!r}")
-    try:
-        value = float(fill)
-    except (TypeError, ValueError):
-        raise TypeError(f"fill must be a number, got {fill!r}") from None
+    value = float(fill)
     if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return dtype.type(value)
+        return dtype.type(value) if abs(value) < 3e38 else np.array(value).astype(dtype)[()]
     if value != value or value in (float("inf"), float("-inf")) or int(fill) != fill:
         raise ValueError(f"fill must be an integer where the values are integers, got {fill!r}")
     if not -(2**63) <= int(fill) < 2**63:

@@ -12,7 +12,7 @@ Both run the steps of a column in their order and give the same bits. `toy_seque
 LANES segments of it at once, cut the same way whatever the number of threads.
 """
 
-from fastcell._blocks import BLOCK, PACKED, ROW, ask, clear, gather, pack, scatter, unpack
+from fastcell._blocks import BLOCK, PACKED, ROW, clear, gather, pack, scatter, unpack
 from fastcell._jit import inline, kernel
 from fastcell.simd import (
     FLOAT64,
@@ -76,23 +76,35 @@ def _emit(a, e, fill):
     return select(e == 1, convert(a, fill), fill)
 
 
-@inline
-def _write(y, out, stream):
-    if stream:
-        store_stream(y, out)
-    else:
-        store(y, out)
-
-
 # ---- the toy cell ----------------------------------------------------------------------------------
+
+
+@inline
+def _toy_vector(
+    x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, t, rows, b, place, fill, stream, overflow, zero, like1, like2, like3
+):
+    """`rows` steps of LANES columns from b on, so that their memory, at `place`, is read and written once for them."""
+    s1, s2, s3, sy = b * size_of(like1), b * size_of(like2), b * size_of(like3), b * size_of(fill)
+    memory = load(place, zero, LANES)
+    for k in range(t, t + rows):
+        x, r, e = (
+            load(x1 + k * x1_t + s1, like1, LANES),
+            load(x2 + k * x2_t + s2, like2, LANES),
+            load(x3 + k * x3_t + s3, like3, LANES),
+        )
+        memory, overflow = _toy_rule(memory, x, r, overflow)
+        if stream:
+            store_stream(y + k * y_t + sy, _emit(memory, e, fill))
+        else:
+            store(y + k * y_t + sy, _emit(memory, e, fill))
+    store(place, memory)
+    return overflow
 
 
 @inline
 def _toy_rows(
     x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, start, stop, rows, first, last, fill, stream, zero, like1, like2, like3
 ):
-    """Take `rows` steps at a time of all columns, so that a column's memory is read and written once for them."""
-    s1, s2, s3, sy = size_of(like1), size_of(like2), size_of(like3), size_of(fill)
     overflow = splat(zero, LANES) != 0
     # Columns past the last whole vector are stepped by one that ends with the last column. Those that it shares with
     # the vector before are stepped in both, here from a memory of their own.
@@ -100,18 +112,16 @@ def _toy_rows(
     tail = scratch(ROW)
     store(tail, load(a + (last - LANES) * 8, zero, LANES))
     for t in range(start, stop, rows):
-        for b in range(first, last, LANES):
-            place, at = a + b * 8, b
-            if b >= whole:
-                place, at = tail, last - LANES
-            memory = load(place, zero, LANES)
-            for k in range(t, t + rows):
-                x = load(x1 + k * x1_t + at * s1, like1, LANES)
-                r = load(x2 + k * x2_t + at * s2, like2, LANES)
-                e = load(x3 + k * x3_t + at * s3, like3, LANES)
-                memory, overflow = _toy_rule(memory, x, r, overflow)
-                _write(y + k * y_t + at * sy, _emit(memory, e, fill), stream)
-            store(place, memory)
+        for b in range(first, whole, LANES):
+            overflow = _toy_vector(
+                x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, t, rows, b, a + b * 8, fill, stream, overflow, zero,
+                like1, like2, like3,
+            )  # fmt: skip
+        if whole < last:
+            overflow = _toy_vector(
+                x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, t, rows, last - LANES, tail, fill, stream, overflow, zero,
+                like1, like2, like3,
+            )  # fmt: skip
     if whole < last:
         store(a + (last - LANES) * 8, load(tail, zero, LANES))
     return any_lane(overflow)
@@ -121,17 +131,28 @@ def _toy_rows(
 def toy_columns(
     x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, T, first, last, fill, stream, zero, like1, like2, like3
 ):
-    """At least LANES columns, side by side in every array."""
+    """At least LANES columns, side by side in every array; `stream` writes y past the caches."""
     fours = T // ROWS * ROWS
-    overflow = _toy_rows(
-        x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, 0, fours, ROWS, first, last, fill, stream, zero, like1, like2, like3
-    )
+    if stream:
+        overflow = _toy_rows(
+            x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, 0, fours, ROWS, first, last, fill, True, zero, like1, like2, like3
+        )
+    else:
+        overflow = _toy_rows(
+            x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, 0, fours, ROWS, first, last, fill, False, zero, like1, like2, like3
+        )
     overflow |= _toy_rows(
-        x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, fours, T, 1, first, last, fill, stream, zero, like1, like2, like3
+        x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, fours, T, 1, first, last, fill, False, zero, like1, like2, like3
     )
     if stream:
         fence()
     return overflow
+
+
+@inline
+def _ahead(stride_t, stride_b, T):
+    """How far ahead to prefetch: the next block of these columns, or of the next columns where one block is all."""
+    return LANES * stride_b if T <= BLOCK else 2 * BLOCK * stride_t
 
 
 @inline
@@ -165,19 +186,11 @@ def toy_strips(
             memory = load(memories, zero, LANES)
             for t in range(start, stop, block):
                 steps = min(block, stop - t)
-                next_t, next_b = t + block, b
-                if next_t >= stop:
-                    next_t, next_b = start, b + LANES
-                if next_b + LANES <= last:
-                    ask(x1 + next_t * x1_t + next_b * x1_b, x1_t, x1_b, min(block, stop - next_t), LANES)
-                    ask(x2 + next_t * x2_t + next_b * x2_b, x2_t, x2_b, min(block, stop - next_t), LANES)
-                    ask(x3 + next_t * x3_t + next_b * x3_b, x3_t, x3_b, min(block, stop - next_t), LANES)
-                    ask(y + next_t * y_t + next_b * y_b, y_t, y_b, min(block, stop - next_t), LANES)
-                pack(x1 + t * x1_t + b * x1_b, x1_t, x1_b, steps, count, p1, like1)
-                pack(x2 + t * x2_t + b * x2_b, x2_t, x2_b, steps, count, p2, like2)
-                pack(x3 + t * x3_t + b * x3_b, x3_t, x3_b, steps, count, p3, like3)
+                pack(x1 + t * x1_t + b * x1_b, x1_t, x1_b, steps, count, _ahead(x1_t, x1_b, T), p1, like1)
+                pack(x2 + t * x2_t + b * x2_b, x2_t, x2_b, steps, count, _ahead(x2_t, x2_b, T), p2, like2)
+                pack(x3 + t * x3_t + b * x3_b, x3_t, x3_b, steps, count, _ahead(x3_t, x3_b, T), p3, like3)
                 memory, overflow = _toy_block(p1, p2, p3, py, steps, memory, overflow, fill, like1, like2, like3)
-                unpack(py, y + t * y_t + b * y_b, y_t, y_b, steps, count, fill)
+                unpack(py, y + t * y_t + b * y_b, y_t, y_b, steps, count, _ahead(y_t, y_b, T), fill)
             store(memories, memory)
             scatter(memories, count, a + b * 8, zero)
     return any_lane(overflow)
@@ -200,31 +213,34 @@ def _toy_serial(x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, steps, fill, zero, like
 
 @inline
 def _toy_sums(p1, p2, steps, zero, like1, like2):
-    """What packed steps leave of a memory of 0, whether they reset it, and the largest magnitude on the way."""
+    """What packed steps leave of a memory of 0, whether they reset it, and the sum of magnitudes that bounds it.
+
+    Runs backwards, to the last step that reset each column.
+    """
     s1, s2 = LANES * size_of(like1), LANES * size_of(like2)
     total = splat(zero, LANES)
+    bound = splat(zero, LANES)
     forgot = total != total
-    peak = splat(FLOAT64, LANES)
-    ignored = forgot
-    for k in range(steps):
-        r = load(p2 + k * s2, like2, LANES)
-        total, ignored = _toy_rule(total, load(p1 + k * s1, like1, LANES), r, ignored)
+    k = steps - 1
+    while k >= 0 and any_lane(~forgot):
+        x, r = convert(load(p1 + k * s1, like1, LANES), total), load(p2 + k * s2, like2, LANES)
         forgot = forgot | (r == -1)
+        x = select((r == 1) & ~forgot, x, 0)
+        total = total + x
         if size_of(like1) == 8:  # sums of fewer bytes can't come near HUGE
-            size = convert(total, FLOAT64)
-            size = select(size < 0.0, -size, size)
-            peak = select(size > peak, size, peak)
-    return total, forgot, peak
+            bound = bound + select(x < 0, -x, x)
+        k -= 1
+    return total, forgot, convert(bound, FLOAT64)
 
 
 @inline
-def _carry(memories, totals, forgot, peaks, carry, zero):
+def _carry(memories, totals, forgot, bounds, carry, zero):
     """Chain the segments' sums: leaves the memory at each segment's start, returns the one after the last."""
     safe = True
     for lane in range(LANES):
         store_scalar(memories + lane * 8, carry)
-        peak = load_scalar(peaks + lane * 8, FLOAT64)
-        safe &= not (peak >= HUGE or abs(carry) >= HUGE)
+        bound = load_scalar(bounds + lane * 8, FLOAT64)
+        safe &= not (bound >= HUGE or abs(carry) >= HUGE)
         total = load_scalar(totals + lane * 8, zero)
         carry = total if load_scalar(forgot + lane, INT8) == 1 else carry + total
     return carry, safe
@@ -240,24 +256,24 @@ def toy_sequence(
     of 0, the sums are chained, a second pass runs each from its true memory.
     """
     p1, p2, p3, py = work, work + PACKED, work + 2 * PACKED, work + 3 * PACKED
-    memories, totals, peaks, forgot_at = scratch(ROW), scratch(ROW), scratch(ROW), scratch(LANES)
+    memories, totals, bounds, forgot_at = scratch(ROW), scratch(ROW), scratch(ROW), scratch(LANES)
     overflow = splat(zero, LANES) != 0
     wrapped = splat(zero, 2) != 0
     t = start
     while stop - t >= SHORTEST:
         steps = min(BLOCK, (stop - t) // LANES)
-        pack(x1 + t * x1_t, x1_t, steps * x1_t, steps, LANES, p1, like1)
-        pack(x2 + t * x2_t, x2_t, steps * x2_t, steps, LANES, p2, like2)
-        pack(x3 + t * x3_t, x3_t, steps * x3_t, steps, LANES, p3, like3)
-        total, forgot, peak = _toy_sums(p1, p2, steps, zero, like1, like2)
+        pack(x1 + t * x1_t, x1_t, steps * x1_t, steps, LANES, SEQUENCE * x1_t, p1, like1)
+        pack(x2 + t * x2_t, x2_t, steps * x2_t, steps, LANES, SEQUENCE * x2_t, p2, like2)
+        pack(x3 + t * x3_t, x3_t, steps * x3_t, steps, LANES, SEQUENCE * x3_t, p3, like3)
+        total, forgot, bound = _toy_sums(p1, p2, steps, zero, like1, like2)
         store(totals, total)
-        store(peaks, peak)
+        store(bounds, bound)
         store(forgot_at, convert(forgot, INT8))
-        carry, safe = _carry(memories, totals, forgot_at, peaks, load_scalar(a, zero), zero)
+        carry, safe = _carry(memories, totals, forgot_at, bounds, load_scalar(a, zero), zero)
         if safe:
             memory = load(memories, zero, LANES)
             memory, overflow = _toy_block(p1, p2, p3, py, steps, memory, overflow, fill, like1, like2, like3)
-            unpack(py, y + t * y_t, y_t, steps * y_t, steps, LANES, fill)
+            unpack(py, y + t * y_t, y_t, steps * y_t, steps, LANES, SEQUENCE * y_t, fill)
             store(memories, memory)
             ends = t + steps * LANES == stop  # then the state is to be the very memory that was emitted
             store_scalar(a, load_scalar(memories + (LANES - 1) * 8, zero) if ends else carry)
@@ -375,17 +391,17 @@ def gated_strips(
             memory = load(memories, zero, LANES)
             for t in range(start, stop, block):
                 steps = min(block, stop - t)
-                pack(x + t * x_t + b * x_b, x_t, x_b, steps, count, px, like_x)
-                pack(f + t * f_t + b * f_b, f_t, f_b, steps, count, pf, like_f)
-                pack(i + t * i_t + b * i_b, i_t, i_b, steps, count, pi, like_i)
-                pack(o + t * o_t + b * o_b, o_t, o_b, steps, count, po, like_o)
+                pack(x + t * x_t + b * x_b, x_t, x_b, steps, count, _ahead(x_t, x_b, T), px, like_x)
+                pack(f + t * f_t + b * f_b, f_t, f_b, steps, count, _ahead(f_t, f_b, T), pf, like_f)
+                pack(i + t * i_t + b * i_b, i_t, i_b, steps, count, _ahead(i_t, i_b, T), pi, like_i)
+                pack(o + t * o_t + b * o_b, o_t, o_b, steps, count, _ahead(o_t, o_b, T), po, like_o)
                 for k in range(steps):
                     gate_f, gate_i = load(pf + k * sf, like_f, LANES), load(pi + k * si, like_i, LANES)
                     values = load(px + k * sx, like_x, LANES)
                     memory, overflow = _gated_rule(memory, values, gate_f, gate_i, overflow)
                     out, overflow = _shown(memory, load(po + k * so, like_o, LANES), overflow)
                     store(py + k * sy, convert(out, out_zero))
-                unpack(py, y + t * y_t + b * y_b, y_t, y_b, steps, count, out_zero)
+                unpack(py, y + t * y_t + b * y_b, y_t, y_b, steps, count, _ahead(y_t, y_b, T), out_zero)
             store(memories, memory)
             scatter(memories, count, a + b * 8, zero)
     return any_lane(overflow)

@@ -282,18 +282,18 @@ def _gate(name: str, given: Any, shape: tuple[int, ...]) -> Array:
 def _rules(name: str, rules: Array, low: int, strict: bool) -> Array:
     """The rules in a signed dtype, where an unsigned 255 can't pass for -1; others than low, 0, 1 refused."""
     if rules.dtype.kind == "u":
-        wide = np.minimum(rules, 2).astype(np.int8)
+        signed = np.minimum(rules, 2).astype(np.int8)
     else:
-        wide = rules
-    if strict and wide.size:
-        flat = wide.reshape(len(wide), -1, order="A") if wide.ndim > 2 else wide.reshape(len(wide), -1)
-        like = flat.dtype.type(0)
-        if kernels.has_other_rules(address(flat), *flat.strides, *flat.shape, flat.dtype.type(low), like):
+        signed = rules
+    if strict and signed.size:
+        flat = signed.reshape(-1, 1) if signed.ndim == 1 else signed.reshape(len(signed), -1)
+        like = flat.dtype.type
+        if kernels.has_other_rules(address(flat), *flat.strides, *flat.shape, like(low), like(0)):
             index = _checks.first_index(~((rules == low) | (rules == 0) | (rules == 1)))
             allowed = "-1, 0 or 1" if low else "0 or 1"
             at = index[0] if len(index) == 1 else index
             raise ValueError(f"{name} must be {allowed}, got {rules[index]} at index {at}")
-    return wide
+    return signed
 
 
 def _memories(state: Any, keys: Any, values: Array, accumulator: np.dtype[Any]) -> tuple[Array | None, Array]:
@@ -348,9 +348,13 @@ class _Run:
         self.likes = [array.dtype.type(0) for array in self.arrays]
 
     def _matrix(self, array: Array) -> Array:
+        if len(self.axes) == 1:
+            return array
         return array.transpose(0, *self.axes).reshape(len(array), -1) if self.axes else array.reshape(len(array), 1)
 
     def _unmatrix(self, matrix: Array) -> Array:
+        if len(self.axes) == 1:
+            return matrix
         axes = [0, *self.axes]
         moved = matrix.reshape(len(matrix), *(self.shape[axis] for axis in self.axes))
         return moved.transpose([axes.index(axis) for axis in range(len(axes))])
