@@ -291,6 +291,37 @@ def toy_sequence(
 
 
 @kernel
+def toy_sequence_sums(x1, x1_t, x2, x2_t, start, stop, totals, bounds, forgot, work, zero, like1, like2):
+    """The first pass of toy_sequence alone, for threads that can't know their first memory yet.
+
+    totals, bounds, forgot: of each of LANES segments of each SEQUENCE steps; start and stop are multiples of it.
+    """
+    p1, p2 = work, work + PACKED
+    for t in range(start, stop, SEQUENCE):
+        pack(x1 + t * x1_t, x1_t, BLOCK * x1_t, BLOCK, LANES, SEQUENCE * x1_t, p1, like1)
+        pack(x2 + t * x2_t, x2_t, BLOCK * x2_t, BLOCK, LANES, SEQUENCE * x2_t, p2, like2)
+        total, reset, bound = _toy_sums(p1, p2, BLOCK, zero, like1, like2)
+        segment = t // BLOCK
+        store(totals + segment * 8, total)
+        store(bounds + segment * 8, bound)
+        store(forgot + segment, convert(reset, INT8))
+
+
+@kernel
+def toy_sequence_carry(totals, bounds, forgot, start, stop, a, zero):
+    """Take the memory at `a` from step `start` to step `stop`; returns whether no sum could overflow on the way."""
+    memories = scratch(ROW)
+    all_safe = True
+    for segment in range(start // BLOCK, stop // BLOCK, LANES):
+        carry, safe = _carry(
+            memories, totals + segment * 8, forgot + segment, bounds + segment * 8, load_scalar(a, zero), zero
+        )
+        store_scalar(a, carry)
+        all_safe &= safe
+    return all_safe
+
+
+@kernel
 def toy_keyed(
     x1, x1_t, x1_b, x2, x2_t, x2_b, x3, x3_t, x3_b, keys, keys_t, y, y_t, y_b, a, T, B, fill, zero,
     like1, like2, like3, like_key,

@@ -1,5 +1,6 @@
 """The toy memory cell and the gated recurrence over whole arrays: check, allocate, run, return."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -334,6 +335,7 @@ class _Run:
     ) -> None:
         x = arrays[0]
         self.shape = x.shape
+        self.columns = math.prod(x.shape[1:])
         # columns in the order in which x has them in memory, so that any contiguous x is a matrix without a copy
         self.axes = sorted(range(1, x.ndim), key=lambda axis: -abs(x.strides[axis]))
         self.arrays = [self._matrix(array) for array in arrays]
@@ -350,7 +352,7 @@ class _Run:
     def _matrix(self, array: Array) -> Array:
         if len(self.axes) == 1:
             return array
-        return array.transpose(0, *self.axes).reshape(len(array), -1) if self.axes else array.reshape(len(array), 1)
+        return array.transpose(0, *self.axes).reshape(len(array), self.columns)
 
     def _unmatrix(self, matrix: Array) -> Array:
         if len(self.axes) == 1:
@@ -390,11 +392,9 @@ class _Run:
         tail = (self.fill, self.zero, *self.likes)
 
         def piece(first: int, last: int) -> bool:
-            work = np.empty(5 * PACKED + 64, np.uint8)
-            start = (address(work) + 63) // 64 * 64
-            return bool(
-                strips(*arguments, address(self.a), T, first, last, block, stretch, start, *tail)
-            )
+            _room, work = _work()
+            overflow = strips(*arguments, address(self.a), T, first, last, block, stretch, work, *tail)
+            return bool(overflow)
 
         return any(_threads.run(piece, pieces))
 
@@ -425,8 +425,46 @@ class _Run:
         )  # fmt: skip
 
     def _sequence(self, sequence: Any) -> bool:
-        arguments = [part for array in (*self.arrays, self.y) for part in (address(array), array.strides[0])]
-        work = np.empty(4 * PACKED + 64, np.uint8)
-        start = (address(work) + 63) // 64 * 64
-        tail = (start, self.fill, self.zero, *self.likes)
-        return bool(sequence(*arguments, address(self.a), 0, len(self.y), *tail))
+        """One column. Threads begin at multiples of SEQUENCE, as one thread's blocks do: the same sums either way."""
+        T = len(self.y)
+        places = [part for array in (*self.arrays, self.y) for part in (address(array), array.strides[0])]
+        tail = (self.fill, self.zero, *self.likes)
+        pieces = _threads.split(T, kernels.SEQUENCE, self.threads)
+        starts = self._starts(pieces, places) if len(pieces) > 1 else None
+        if starts is None:
+            pieces, starts = [(0, T)], self.a.reshape(1)
+
+        def piece(first: int, last: int) -> bool:
+            memory = address(starts) + 8 * pieces.index((first, last))
+            _room, work = _work()
+            overflow = sequence(*places, memory, first, last, work, *tail)
+            return bool(overflow)
+
+        overflow = any(_threads.run(piece, pieces))
+        self.a[...] = starts[-1]
+        return overflow
+
+    def _starts(self, pieces: list[tuple[int, int]], places: list[Any]) -> Array | None:
+        """The memory at each piece's first step; None where float sums are so large that only steps in turn tell."""
+        segments = pieces[-1][0] // BLOCK
+        totals, bounds = np.empty(segments, self.zero.dtype), np.empty(segments, np.float64)
+        forgot = np.empty(segments, np.int8)
+        sums = address(totals), address(bounds), address(forgot)
+
+        def piece(first: int, last: int) -> None:
+            _room, work = _work()
+            kernels.toy_sequence_sums(*places[:4], first, last, *sums, work, self.zero, *self.likes[:2])
+
+        _threads.run(piece, _threads.split(pieces[-1][0], kernels.SEQUENCE, self.threads))
+        starts = np.full(len(pieces), self.a.item(), self.zero.dtype)
+        for k, (first, last) in enumerate(pieces[:-1]):
+            starts[k + 1] = starts[k]
+            if not kernels.toy_sequence_carry(*sums, first, last, address(starts) + 8 * (k + 1), self.zero):
+                return None
+        return starts
+
+
+def _work() -> tuple[Array, int]:
+    """Room for five packed blocks and its address, a multiple of 64; it lives as long as the array does."""
+    room = np.empty(5 * PACKED + 64, np.uint8)
+    return room, (address(room) + 63) // 64 * 64

@@ -1,0 +1,1 @@
+"""Benchmarks of fastcell for asv, and the table in the README."""

@@ -1,0 +1,117 @@
+"""toy_scan and gated_scan beside memory, the plain loop, pandas and Polars. One thread unless the name says so."""
+
+import numpy as np
+
+import fastcell as fc
+
+from . import common, dataframes
+
+
+class ToyScan:
+    """Scans into an `out` that is there already."""
+
+    params = (tuple(common.PROBLEMS),)
+    param_names = ("problem",)
+    number, repeat, rounds, timeout = 1, (3, 7, 10.0), 2, 300
+
+    def setup(self, name: str) -> None:
+        self.data = common.toy(name)
+        self._scan(1)
+
+    def _scan(self, threads: int) -> None:
+        fc.toy_scan(*self.data[:3], out=self.data.y, threads=threads)
+
+    def time_toy_scan(self, name: str) -> None:
+        self._scan(1)
+
+    def time_toy_scan_two_threads(self, name: str) -> None:
+        self._scan(2)
+
+    def time_copy(self, name: str) -> None:
+        """The yardstick."""
+        common.copy(self.data)
+
+    def track_share_of_copy(self, name: str) -> float:
+        best = common.in_turn({"copy": lambda: common.copy(self.data), "scan": lambda: self._scan(1)})
+        return best["copy"] / best["scan"]
+
+    track_share_of_copy.unit = "share of the copy's speed"
+
+    def track_times_plain_loop(self, name: str) -> float:
+        best = common.in_turn({"plain": lambda: common.plain(self.data), "scan": lambda: self._scan(1)}, rounds=3)
+        return best["plain"] / best["scan"]
+
+    track_times_plain_loop.unit = "times the plain loop's speed"
+
+    def track_two_threads(self, name: str) -> float:
+        best = common.in_turn({"one": lambda: self._scan(1), "two": lambda: self._scan(2)})
+        return best["one"] / best["two"]
+
+    track_two_threads.unit = "times one thread's speed"
+
+
+class ToyScanKeys:
+    """300,000 rows of 4,000 interleaved streams."""
+
+    number, repeat, rounds = 1, (3, 10, 5.0), 2
+
+    def setup(self) -> None:
+        self.events = common.events()
+        self.frames = dataframes.frames(self.events)
+        dataframes.fastcell(self.events)
+
+    def time_toy_scan_keys(self) -> None:
+        dataframes.fastcell(self.events)
+
+    def track_times_pandas(self) -> float:
+        best = common.in_turn(
+            {
+                "pandas": lambda: dataframes.with_pandas(self.frames["pandas"]),
+                "fastcell": lambda: dataframes.fastcell(self.events),
+            }
+        )
+        return best["pandas"] / best["fastcell"]
+
+    track_times_pandas.unit = "times pandas' speed"
+
+    def track_times_polars(self) -> float:
+        best = common.in_turn(
+            {
+                "polars": lambda: dataframes.with_polars(self.frames["polars"]),
+                "fastcell": lambda: dataframes.fastcell(self.events),
+            }
+        )
+        return best["polars"] / best["fastcell"]
+
+    track_times_polars.unit = "times Polars' speed"
+
+
+class GatedScan:
+    """float32 values and gates."""
+
+    params = (("columns in cache 500 x 256", "rows in cache 500 x 256", "columns 4000 x 8000"),)
+    param_names = ("problem",)
+    number, repeat, rounds = 1, (3, 7, 10.0), 2
+
+    def setup(self, name: str) -> None:
+        self.x = common.toy(name).x1
+        self.gate = np.clip(np.abs(self.x), 0, 1)
+        self.out = np.empty_like(self.x)
+        self.time_gated_scan(name)
+
+    def time_gated_scan(self, name: str) -> None:
+        fc.gated_scan(self.x, self.gate, self.gate, self.gate, out=self.out, threads=1)
+
+
+class Calls:
+    """What a call costs whatever its size: 1,000 calls on one step."""
+
+    number, repeat, rounds = 1, (5, 20, 2.0), 2
+
+    def setup(self) -> None:
+        self.x, self.rule = np.ones(1, np.float32), np.ones(1, np.int8)
+        fc.toy_scan(self.x, self.rule, self.rule)
+
+    def time_toy_scan_one_step_1000_calls(self) -> None:
+        for _ in range(1000):
+            fc.toy_scan(self.x, self.rule, self.rule)

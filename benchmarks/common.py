@@ -1,0 +1,129 @@
+"""Data, yardsticks and timing that the benchmarks share. Everything here is seeded and made once a process."""
+
+import gc
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+# name: steps, columns, order. The large ones take 320 MB, several times a last-level cache.
+PROBLEMS = {
+    "columns 4000 x 8000": (4000, 8000, "C"),
+    "rows 4000 x 8000": (4000, 8000, "F"),
+    "rows 40 x 800000": (40, 800_000, "F"),
+    "sequence 32000000": (32_000_000, 1, "C"),
+    "columns in cache 500 x 256": (500, 256, "C"),
+    "rows in cache 500 x 256": (500, 256, "F"),
+    "sequence in cache 128000": (128_000, 1, "C"),
+}
+LARGE = tuple(PROBLEMS)[:4]
+
+
+class Toy(NamedTuple):
+    """A toy cell's input and output: (T, B), or (T,) for one sequence."""
+
+    x1: np.ndarray
+    x2: np.ndarray
+    x3: np.ndarray
+    y: np.ndarray
+
+
+@cache
+def toy(name: str) -> Toy:
+    """float32 values, int8 rules: a quarter resets, a quarter adds, half keeps; every other step emits."""
+    T, B, order = PROBLEMS[name]
+    shape = (T,) if B == 1 else (T, B)
+    rng = np.random.default_rng(1)
+    x1 = rng.standard_normal(shape, dtype=np.float32)
+    x2 = rng.choice(np.array([-1, 0, 0, 1], np.int8), shape)
+    x3 = rng.integers(0, 2, shape, dtype=np.int8)
+    x1, x2, x3 = (np.asarray(x, order=order) for x in (x1, x2, x3))
+    return Toy(x1, x2, x3, np.zeros_like(x1))
+
+
+def _in_memory_order(problem: Toy) -> tuple[np.ndarray, ...]:
+    """The arrays as (slow, fast) matrices, so that a plain loop walks through memory."""
+    views = [array.reshape(1, -1) if array.ndim == 1 else array for array in problem]
+    return tuple(view.T if not view.flags.c_contiguous else view for view in views)
+
+
+@njit(nogil=True)
+def _copy(x1, x2, x3, y):
+    for row in range(x1.shape[0]):
+        for k in range(x1.shape[1]):
+            y[row, k] = x1[row, k] + np.float32(x2[row, k] ^ x3[row, k])
+
+
+def copy(problem: Toy) -> None:
+    """The yardstick: a loop that only reads and writes the bytes of a toy scan, in the order of memory."""
+    _copy(*_in_memory_order(problem))
+
+
+@njit(nogil=True)
+def plain_loop(x1, x2, x3, a, y):
+    """The toy cell as one writes it with Numba: time in the outer loop. x1: (T, B)  a: (B,)"""
+    for t in range(x1.shape[0]):
+        for b in range(x1.shape[1]):
+            if x2[t, b] == 1:
+                a[b] += x1[t, b]
+            elif x2[t, b] == -1:
+                a[b] = 0
+            y[t, b] = a[b] if x3[t, b] == 1 else 0
+
+
+@njit(nogil=True)
+def plain_rows(x1, x2, x3, a, y):
+    """The same with columns in the outer loop, which suits F order. x1: (T, B)  a: (B,)"""
+    for b in range(x1.shape[1]):
+        memory = a[b]
+        for t in range(x1.shape[0]):
+            if x2[t, b] == 1:
+                memory += x1[t, b]
+            elif x2[t, b] == -1:
+                memory = 0.0
+            y[t, b] = memory if x3[t, b] == 1 else 0
+        a[b] = memory
+
+
+def plain(problem: Toy) -> None:
+    """The plain loop that suits the layout."""
+    views = [array.reshape(-1, 1) if array.ndim == 1 else array for array in problem]
+    loop = plain_loop if views[0].flags.c_contiguous and views[0].shape[1] > 1 else plain_rows
+    loop(*views[:3], np.zeros(views[0].shape[1]), views[3])
+
+
+def in_turn(functions: dict[str, Callable[[], object]], rounds: int = 5, least: float = 0.02) -> dict[str, float]:
+    """Best seconds of each function, timed by turns (A B A B); short ones are looped to last `least` seconds."""
+    loops = {}
+    for name, function in functions.items():
+        function()  # compiles
+        start = time.perf_counter()
+        function()
+        loops[name] = max(1, round(least / max(time.perf_counter() - start, 1e-7)))
+    best = dict.fromkeys(functions, float("inf"))
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            for name, function in functions.items():
+                start = time.perf_counter()
+                for _ in range(loops[name]):
+                    function()
+                best[name] = min(best[name], (time.perf_counter() - start) / loops[name])
+    finally:
+        gc.enable()
+    return best
+
+
+@cache
+def events(rows: int = 300_000, keys: int = 4_000) -> dict[str, np.ndarray]:
+    """An interleaved event stream, sorted by time and not by key."""
+    rng = np.random.default_rng(2)
+    return {
+        "key": rng.integers(0, keys, rows),
+        "value": rng.standard_normal(rows, dtype=np.float32).astype(np.float64),
+        "control": rng.choice(np.array([-1, 0, 0, 1], np.int8), rows),
+        "emit": rng.integers(0, 2, rows, dtype=np.int8),
+    }

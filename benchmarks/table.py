@@ -1,0 +1,108 @@
+"""Measure what README's table says and write it there: `python -m benchmarks.table` from the top of the repository."""
+
+import platform
+import subprocess
+import timeit
+from pathlib import Path
+
+import numba
+import numpy as np
+
+import fastcell as fc
+from fastcell.simd import LANES
+
+from . import common, dataframes
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+
+
+def cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+
+
+def scans() -> list[str]:
+    rows = [
+        "| toy_scan, float32 with int8 rules | G steps/s, one thread | of the copy's speed | times the plain loop "
+        "| two threads, times one |",
+        "|---|---|---|---|---|",
+    ]
+    for name in common.PROBLEMS:
+        data = common.toy(name)
+
+        def scan(threads: int, data: common.Toy = data) -> None:
+            fc.toy_scan(*data[:3], out=data.y, threads=threads)
+
+        best = common.in_turn(
+            {
+                "copy": lambda data=data: common.copy(data),
+                "one": lambda: scan(1),
+                "two": lambda: scan(2),
+                "plain": lambda data=data: common.plain(data),
+            },
+            rounds=5,
+        )
+        one = best["one"]
+        rows.append(
+            f"| {name} | {data.x1.size / one / 1e9:.2f} | {best['copy'] / one:.2f} | {best['plain'] / one:.1f} "
+            f"| {one / best['two']:.2f} |"
+        )
+        common.toy.cache_clear()
+    return rows
+
+
+def keyed() -> list[str]:
+    events = common.events()
+    frames = dataframes.frames(events)
+    best = common.in_turn(
+        {
+            "fastcell": lambda: dataframes.fastcell(events),
+            "pandas": lambda: dataframes.with_pandas(frames["pandas"]),
+            "Polars": lambda: dataframes.with_polars(frames["polars"]),
+            "pandas, sum alone": lambda: dataframes.sum_with_pandas(frames["pandas"]),
+            "Polars, sum alone": lambda: dataframes.sum_with_polars(frames["polars"]),
+        }
+    )
+    rows = ["| 300,000 rows, 4,000 keys | ms | times fastcell |", "|---|---|---|"]
+    rows += [f"| {name} | {1e3 * s:.2f} | {s / best['fastcell']:.1f} |" for name, s in best.items()]
+    return rows
+
+
+def small() -> list[str]:
+    rows = ["| one sequence, whole call | fastcell, us | plain njit loop, us |", "|---|---|---|"]
+    for steps in (1, 100, 10_000):
+        x = np.ones(steps, np.float32)
+        rule = np.random.default_rng(0).integers(-1, 2, steps).astype(np.int8)
+        emit, y, a = np.abs(rule), np.zeros((steps, 1), np.float32), np.zeros(1)
+        columns = [array.reshape(-1, 1) for array in (x, rule, emit)]
+        out = y.reshape(-1)
+        best = common.in_turn(
+            {
+                "fastcell": lambda x=x, rule=rule, emit=emit, out=out: fc.toy_scan(x, rule, emit, out=out),
+                "plain": lambda columns=columns, a=a, y=y: common.plain_rows(*columns, a, y),
+            }
+        )
+        rows.append(f"| {steps} steps | {1e6 * best['fastcell']:.1f} | {1e6 * best['plain']:.1f} |")
+    memory = min(timeit.repeat(lambda: fc.toy_step(8.0, 2.0, 1, 1), number=10_000, repeat=5)) / 10_000
+    return [*rows, f"| toy_step from Python | {1e6 * memory:.2f} | |"]
+
+
+def main() -> None:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    where = (
+        f"{cpu()}, vectors of {32 * LANES} bits; Python {platform.python_version()}, numba {numba.__version__}, "
+        f"NumPy {np.__version__}; commit {commit.stdout.strip()}; best of five, timed by turns."
+    )
+    table = "\n".join([where, "", *scans(), "", *keyed(), "", *small()])
+    text = README.read_text()
+    head, rest = text.split(BEGIN)
+    README.write_text(f"{head}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
