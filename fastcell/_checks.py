@@ -14,6 +14,8 @@ _KINDS = {VALUES: "biuf", "integers": "iu"}
 def array(name: str, given: Any, expected: str = VALUES) -> Array:
     """`given` as an array of a dtype that the kernels read: native, aligned, copied only where it must be."""
     x = given if type(given) is np.ndarray else np.asarray(given)
+    if not x.size and isinstance(given, list | tuple):
+        x = x.astype(np.int64 if expected == "integers" else x.dtype)  # NumPy takes an empty list for floats
     if x.dtype.kind not in _KINDS[expected] or x.dtype.char in "eg":
         raise TypeError(f"{name} must hold {expected}, got {x.dtype}")
     if not x.dtype.isnative:

@@ -200,7 +200,7 @@ def toy_strips(
 def _toy_serial(x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, steps, fill, zero, like1, like2, like3):
     """One column, one step after the other; in vectors of one value twice, since a scalar choice would be a branch."""
     memory = splat(load_scalar(a, zero), 2)
-    overflow = memory != memory
+    overflow = splat(zero, 2) != 0
     for t in range(steps):
         x = splat(load_scalar(x1 + t * x1_t, like1), 2)
         r = splat(load_scalar(x2 + t * x2_t, like2), 2)
@@ -220,7 +220,7 @@ def _toy_sums(p1, p2, steps, zero, like1, like2):
     s1, s2 = LANES * size_of(like1), LANES * size_of(like2)
     total = splat(zero, LANES)
     bound = splat(zero, LANES)
-    forgot = total != total
+    forgot = total != 0
     k = steps - 1
     while k >= 0 and any_lane(~forgot):
         x, r = convert(load(p1 + k * s1, like1, LANES), total), load(p2 + k * s2, like2, LANES)

@@ -38,10 +38,10 @@ def choose(threads: int | None, work: int, enough: int) -> int:
 
 
 def split(total: int, step: int, parts: int) -> list[tuple[int, int]]:
-    """Cut range(total) into at most `parts` pieces, each beginning at a multiple of `step`."""
-    steps = -(-total // step)
+    """Cut range(total) into at most `parts` pieces, each beginning at a multiple of `step` and at least as long."""
+    steps = total // step
     parts = max(1, min(parts, steps))
-    edges = [min(total, steps * k // parts * step) for k in range(parts + 1)]
+    edges = [*(steps * k // parts * step for k in range(parts)), total]
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 
