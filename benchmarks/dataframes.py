@@ -1,4 +1,4 @@
-"""The toy cell over keyed events, as one spells it with pandas, with Polars, and with fastcell. The answers are equal."""
+"""The toy cell over keyed events, as one spells it with pandas, with Polars and with fastcell: equal answers."""
 
 import numpy as np
 

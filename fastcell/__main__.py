@@ -18,7 +18,9 @@ def _parser() -> argparse.ArgumentParser:
     scan.add_argument("--emit", metavar="COL", required=True, help="x3: 1 outputs the memory")
     scan.add_argument("--by", metavar="COL", help="a memory for each value of this column")
     scan.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help=".csv or .parquet")
-    scan.add_argument("--state", metavar="FILE", type=Path, help="start from it if it is there; save the last state in it")
+    scan.add_argument(
+        "--state", metavar="FILE", type=Path, help="start from it if it is there; save the last state in it"
+    )
     scan.add_argument("--fill", type=float, default=0.0, help="y of a silent row (default 0)")
     scan.add_argument("--integer", action="store_true", help="a CSV's values are integers (default: float64)")
     return parser

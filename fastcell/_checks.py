@@ -51,7 +51,9 @@ def memories(state: Any, shape: tuple[int, ...] | None, dtype: np.dtype[Any]) ->
     x = array("state", state)
     if dtype.kind == "i" and x.dtype.kind == "f":
         raise TypeError(f"state must hold integers, as the values do, got {x.dtype}")
-    if shape is not None and (x.shape[1:] if shape[:1] == (-1,) else x.shape) != (shape[1:] if shape[:1] == (-1,) else shape):
+    if shape is not None and (x.shape[1:] if shape[:1] == (-1,) else x.shape) != (
+        shape[1:] if shape[:1] == (-1,) else shape
+    ):
         raise ValueError(f"state must have shape {shape}, got {x.shape}")
     if x.dtype == np.uint64 and x.size and x.max() > np.iinfo(np.int64).max:
         raise OverflowError(f"state must fit int64, got {x.max()}")

@@ -88,7 +88,7 @@ class _UserWide(_TokenStamp, caching.UserWideCacheLocator):  # type: ignore[misc
 
 
 class _CacheImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = [_UserProvided, _InTree, _UserWide]
+    _locator_classes = (_UserProvided, _InTree, _UserWide)
 
 
 class _Cache(caching.FunctionCache):  # type: ignore[misc]

@@ -128,9 +128,7 @@ def _toy_rows(
 
 
 @kernel
-def toy_columns(
-    x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, T, first, last, fill, stream, zero, like1, like2, like3
-):
+def toy_columns(x1, x1_t, x2, x2_t, x3, x3_t, y, y_t, a, T, first, last, fill, stream, zero, like1, like2, like3):
     """At least LANES columns, side by side in every array; `stream` writes y past the caches."""
     fours = T // ROWS * ROWS
     if stream:

@@ -59,7 +59,9 @@ def _batches(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
             return file.schema_arrow, file.iter_batches(_ROWS)
         with pyarrow.csv.open_csv(path) as header:
             names = header.schema.names
-        types = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True)
+        types = pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
+        )
         reader = pyarrow.csv.open_csv(path, pyarrow.csv.ReadOptions(block_size=_CSV_BYTES), convert_options=types)
         return reader.schema, iter(reader)
     except pa.ArrowInvalid as error:
@@ -83,11 +85,9 @@ def _numbers(batch: pa.RecordBatch, name: str, first_row: int, integer: bool) ->
                     pc.cast(pa.scalar(cell.strip()), kind)
                 except pa.ArrowInvalid:
                     what = "an integer" if integer else "a number"
-                    raise BadInputError(
-                        f"row {first_row + at}, column {name}: expected {what}, got {cell!r}"
-                    ) from None
+                    raise BadInputError(f"row {first_row + at}, column {name}: expected {what}, got {cell!r}") from None
             raise
-    numbers = column.to_numpy(zero_copy_only=False)
+    numbers: Array = column.to_numpy(zero_copy_only=False)
     if numbers.dtype.kind not in "biuf" or numbers.dtype.itemsize < 4 <= 2 * (numbers.dtype.kind == "f"):
         raise BadInputError(f"column {name}: expected numbers, got {column.type}")
     return numbers.astype(np.float32) if numbers.dtype == np.float16 else numbers
@@ -139,14 +139,17 @@ class _Memories:
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if self.key_type is not None and column.type != self.key_type:
-            raise BadInputError(f"column {self.by}: expected keys of {self.key_type}, as in the state, got {column.type}")
+            raise BadInputError(
+                f"column {self.by}: expected keys of {self.key_type}, as in the state, got {column.type}"
+            )
         self.key_type = column.type
         encoded = column.dictionary_encode()
         codes = [self.codes.setdefault(key, len(self.codes)) for key in encoded.dictionary.to_pylist()]
         missing = len(self.codes) - len(self.values)
         if missing:
             self.values = np.append(self.values, np.zeros(missing, self.values.dtype))
-        return np.array(codes, np.int64)[encoded.indices.to_numpy()]
+        rows: Array = np.array(codes, np.int64)[encoded.indices.to_numpy()]
+        return rows
 
 
 def _scan_batch(batch: pa.RecordBatch, options: argparse.Namespace, memories: _Memories, first_row: int) -> Array:

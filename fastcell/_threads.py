@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -42,7 +43,7 @@ def split(total: int, step: int, parts: int) -> list[tuple[int, int]]:
     steps = total // step
     parts = max(1, min(parts, steps))
     edges = [*(steps * k // parts * step for k in range(parts)), total]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def run(task: Callable[[int, int], _T], pieces: list[tuple[int, int]]) -> list[_T]:

@@ -5,7 +5,7 @@ import math
 Numbers = list
 
 
-def toy_scan(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True):  # type: ignore[no-untyped-def]
+def toy_scan(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True):
     """Run the toy cell over (T,) lists, or (T, B) lists of rows; returns (y, state).
 
     ``a_t = a_{t-1} + x1_t | 0 | a_{t-1}`` for ``x2_t = 1 | -1 | 0``, then ``y_t = a_t | fill`` for ``x3_t = 1 | 0``
@@ -25,7 +25,7 @@ def toy_scan(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True):  # ty
         _check(x2, "x2", (-1, 0, 1))
         _check(x3, "x3", (0, 1))
 
-    def step(a, row):  # type: ignore[no-untyped-def]
+    def step(a, row):
         value, control, emit = row
         if control == 1:
             a = _int64(a + value)
@@ -36,7 +36,7 @@ def toy_scan(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True):  # ty
     return _run(step, (x1, x2, x3), state, keys)
 
 
-def gated_scan(x, f, i, o, *, state=None, keys=None):  # type: ignore[no-untyped-def]
+def gated_scan(x, f, i, o, *, state=None, keys=None):
     """Run the gated recurrence over (T,) lists, or (T, B) lists of rows; returns (y, state).
 
     ``a_t = f_t * a_{t-1} + i_t * x_t``, ``y_t = o_t * a_t``: plain IEEE arithmetic, so 0 * nan stays nan.
@@ -49,7 +49,7 @@ def gated_scan(x, f, i, o, *, state=None, keys=None):  # type: ignore[no-untyped
     ([0.0, 1.5, 1.75], 1.75)
     """
 
-    def step(a, row):  # type: ignore[no-untyped-def]
+    def step(a, row):
         value, forget, let_in, show = row
         a = _int64(_int64(forget * a) + _int64(let_in * value))
         return a, _int64(show * a)
@@ -57,7 +57,7 @@ def gated_scan(x, f, i, o, *, state=None, keys=None):  # type: ignore[no-untyped
     return _run(step, (x, f, i, o), state, keys)
 
 
-def _run(step, arrays, state, keys):  # type: ignore[no-untyped-def]
+def _run(step, arrays, state, keys):
     """Step every column of every row in turn; `step(a, row) -> (a, y)`."""
     T = len(arrays[0])
     nested = T > 0 and isinstance(arrays[0][0], Numbers)
@@ -75,12 +75,12 @@ def _run(step, arrays, state, keys):  # type: ignore[no-untyped-def]
         for b in range(B):
             a[b], y[t][b] = step(a[b], [row[t][b] for row in rows])
     if not nested:
-        y = [row[0] for row in y]
-        memories = [a[0] if a else 0 for a in memories]
+        flat, last = [row[0] for row in y], [a[0] if a else 0 for a in memories]
+        return flat, last if keys is not None else last[0]
     return y, memories if keys is not None else memories[0]
 
 
-def _check(rules, name, allowed):  # type: ignore[no-untyped-def]
+def _check(rules, name, allowed):
     for t, row in enumerate(rules):
         for b, rule in enumerate(row if isinstance(row, Numbers) else [row]):
             if rule not in allowed or math.isnan(rule):
@@ -88,7 +88,7 @@ def _check(rules, name, allowed):  # type: ignore[no-untyped-def]
                 raise ValueError(f"{name} must be one of {allowed}, got {rule} at index {at}")
 
 
-def _int64(number):  # type: ignore[no-untyped-def]
+def _int64(number):
     if isinstance(number, int) and not -(2**63) <= number < 2**63:
         raise OverflowError(f"{number} leaves int64")
     return number

@@ -221,7 +221,7 @@ def rules_to_gates(x2: ArrayLike, x3: ArrayLike) -> tuple[NDArray[np.int8], NDAr
 
 
 @inline
-def toy_step(a, x1, x2, x3):  # type: ignore[no-untyped-def]
+def toy_step(a: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any, Any]:
     """One step of the toy cell on scalars, from Python or from a function under `@njit`.
 
     ``a = a + x1 | 0 | a`` for ``x2 = 1 | -1 | 0`` (and anything else), then ``y = a | 0`` for ``x3 = 1 | 0``.
@@ -282,10 +282,7 @@ def _gate(name: str, given: Any, shape: tuple[int, ...]) -> Array:
 
 def _rules(name: str, rules: Array, low: int, strict: bool) -> Array:
     """The rules in a signed dtype, where an unsigned 255 can't pass for -1; others than low, 0, 1 refused."""
-    if rules.dtype.kind == "u":
-        signed = np.minimum(rules, 2).astype(np.int8)
-    else:
-        signed = rules
+    signed = np.minimum(rules, 2).astype(np.int8) if rules.dtype.kind == "u" else rules
     if strict and signed.size:
         flat = signed.reshape(-1, 1) if signed.ndim == 1 else signed.reshape(len(signed), -1)
         like = flat.dtype.type
@@ -408,9 +405,7 @@ class _Run:
         stream = (self.y.nbytes >= _STREAM and aligned,) if toy else ()
         tail = (self.fill, *stream, self.zero, *self.likes)
         return any(
-            _threads.run(
-                lambda first, last: bool(columns(*arguments, address(self.a), T, first, last, *tail)), pieces
-            )
+            _threads.run(lambda first, last: bool(columns(*arguments, address(self.a), T, first, last, *tail)), pieces)
         )
 
     def _keyed(self, keyed: Any, codes: Array) -> bool:

@@ -117,7 +117,7 @@ def _vectors(builder: Any, sig: Any, args: Any) -> list[Any]:
 
 def _register_binary(op: Any, comparison: bool) -> None:
     @infer_global(op)
-    class _Binary(AbstractTemplate):  # type: ignore[misc]
+    class _Binary(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             operands = _operands(args)
             if operands is None:
@@ -145,7 +145,7 @@ def _register_binary(op: Any, comparison: bool) -> None:
 
 def _register_unary(op: Any) -> None:
     @infer_global(op)
-    class _Unary(AbstractTemplate):  # type: ignore[misc]
+    class _Unary(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             return signature(args[0], *args) if isinstance(args[0], VectorType) else None
 
@@ -203,17 +203,17 @@ def _load(dtype: types.Type, lanes: int) -> tuple[VectorType, Any]:
 
 
 @intrinsic(prefer_literal=True)
-def load(typingctx, address, like, lanes):  # type: ignore[no-untyped-def]
+def load(typingctx, address, like, lanes):
     """`lanes` values of like's type that stand side by side at the address."""
     vector, codegen = _load(types.unliteral(like), lanes.literal_value)
     return vector(types.uintp, like, lanes), codegen
 
 
 @intrinsic
-def store(typingctx, address, vector):  # type: ignore[no-untyped-def]
+def store(typingctx, address, vector):
     """Write the lanes side by side from the address on."""
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
         stored = builder.store(args[1], _pointer(builder, args[0], _llvm(vector)))
         stored.align = _size(vector.dtype)
 
@@ -221,10 +221,10 @@ def store(typingctx, address, vector):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def store_stream(typingctx, address, vector):  # type: ignore[no-untyped-def]
+def store_stream(typingctx, address, vector):
     """`store` past the caches, in pieces of 16 bytes; the address must be a multiple of 16."""
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
         piece = 16 // _size(vector.dtype)
         always = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
         for first in range(0, vector.lanes, piece):
@@ -239,11 +239,11 @@ def store_stream(typingctx, address, vector):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def load_scalar(typingctx, address, like):  # type: ignore[no-untyped-def]
+def load_scalar(typingctx, address, like):
     """One value of like's type."""
     dtype = types.unliteral(like)
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
         loaded = builder.load(_pointer(builder, args[0], _element(dtype)))
         loaded.align = _size(dtype)
         return loaded
@@ -252,10 +252,10 @@ def load_scalar(typingctx, address, like):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def store_scalar(typingctx, address, value):  # type: ignore[no-untyped-def]
+def store_scalar(typingctx, address, value):
     """Write one value."""
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
         stored = builder.store(args[1], _pointer(builder, args[0], args[1].type))
         stored.align = _size(value)
 
@@ -263,10 +263,10 @@ def store_scalar(typingctx, address, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic(prefer_literal=True)
-def scratch(typingctx, size):  # type: ignore[no-untyped-def]
+def scratch(typingctx, size):
     """Address of `size` bytes on the stack, 64-byte aligned, not cleared: one block a call site, whole function."""
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
         block = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), size.literal_value))
         block.align = 64
         return builder.ptrtoint(block, context.get_value_type(types.uintp))
@@ -275,10 +275,10 @@ def scratch(typingctx, size):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
+def prefetch(typingctx, address):
     """Ask for the cache line at the address, into the second-level cache; an address of nothing is harmless."""
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
         where = _pointer(builder, args[0], ir.IntType(8))
         flags = [ir.Constant(ir.IntType(32), flag) for flag in (0, 2, 1)]  # to read, into L2, data
         _call(builder, "llvm.prefetch.p0", ir.VoidType(), [where, *flags])
@@ -287,27 +287,27 @@ def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def fence(typingctx):  # type: ignore[no-untyped-def]
+def fence(typingctx):
     """Make every `store_stream` before it visible to other threads."""
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
         builder.fence("seq_cst")
 
     return types.void(), codegen
 
 
 @intrinsic
-def size_of(typingctx, like):  # type: ignore[no-untyped-def]
+def size_of(typingctx, like):
     """Bytes of one value of like's type."""
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
         return ir.Constant(ir.IntType(64), _size(types.unliteral(like)))
 
     return types.int64(like), codegen
 
 
 @kernel
-def address(array):  # type: ignore[no-untyped-def]
+def address(array):
     """Where an array's first element is, as an integer. The caller keeps the array alive."""
     return np.uintp(array.ctypes.data)
 
@@ -323,23 +323,23 @@ def _splat(builder: Any, vector: VectorType, scalar: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def splat(typingctx, value, lanes):  # type: ignore[no-untyped-def]
+def splat(typingctx, value, lanes):
     """The value in every lane."""
     vector = VectorType(types.unliteral(value), lanes.literal_value)
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
         return _splat(builder, vector, context.cast(builder, args[0], sig.args[0], vector.dtype))
 
     return vector(vector.dtype, lanes), codegen
 
 
 @intrinsic
-def convert(typingctx, vector, like):  # type: ignore[no-untyped-def]
+def convert(typingctx, vector, like):
     """Each lane as the type of `like`, a number or a vector, rounded to nearest; a mask becomes 0 and 1."""
     dtype = like.dtype if isinstance(like, VectorType) else types.unliteral(like)
     to = VectorType(dtype, vector.lanes)
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
         value, kind, source = args[0], _llvm(to), vector.dtype
         if source == dtype:
             return value
@@ -359,34 +359,34 @@ def convert(typingctx, vector, like):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def select(typingctx, mask, yes, no):  # type: ignore[no-untyped-def]
+def select(typingctx, mask, yes, no):
     """Lane by lane: `yes` where the mask is true, else `no`; one of the two may be a number for all lanes."""
     operands = _operands((yes, no))
     if operands is None:
         return None
     vector, first, second = operands
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
         return builder.select(args[0], *_vectors(builder, signature(vector, *sig.args[1:]), args[1:]))
 
     return vector(mask, first, second), codegen
 
 
 @intrinsic
-def fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
+def fma(typingctx, a, b, c):
     """a * b + c, rounded once."""
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
         return _call(builder, f"llvm.fma.{_suffix(a)}", _llvm(a), list(args))
 
     return a(a, a, a), codegen
 
 
 @intrinsic
-def any_lane(typingctx, mask):  # type: ignore[no-untyped-def]
+def any_lane(typingctx, mask):
     """Whether the mask is true anywhere."""
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
         bits = builder.bitcast(args[0], ir.IntType(mask.lanes))
         return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
 
@@ -394,23 +394,23 @@ def any_lane(typingctx, mask):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def first_lane(typingctx, vector):  # type: ignore[no-untyped-def]
+def first_lane(typingctx, vector):
     """The value in lane 0."""
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
         return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
 
     return vector.dtype(vector), codegen
 
 
 @intrinsic
-def add_overflows(typingctx, a, b):  # type: ignore[no-untyped-def]
+def add_overflows(typingctx, a, b):
     """The mask of lanes in which the signed a + b wraps; never true of floats."""
     return _mask_of(a)(a, a), _overflow("sadd", a)
 
 
 @intrinsic
-def mul_overflows(typingctx, a, b):  # type: ignore[no-untyped-def]
+def mul_overflows(typingctx, a, b):
     """The mask of lanes in which the signed a * b wraps; never true of floats."""
     return _mask_of(a)(a, a), _overflow("smul", a)
 
@@ -442,7 +442,7 @@ def _riffle(builder: Any, parts: list[Any], longest: int) -> list[Any]:
 
 
 @intrinsic(prefer_literal=True)
-def transpose(typingctx, source, source_stride, rows_there, to, to_stride, columns_there, like, rows, columns):  # type: ignore[no-untyped-def]
+def transpose(typingctx, source, source_stride, rows_there, to, to_stride, columns_there, like, rows, columns):
     """Write the (rows, columns) block at `source` to `to` as (columns, rows): log2(rows) riffles in registers.
 
     Strides are bytes from row to row. Where fewer rows are there to read, or columns to write, than the block has,
@@ -450,8 +450,8 @@ def transpose(typingctx, source, source_stride, rows_there, to, to_stride, colum
     """
     element, n, m = types.unliteral(like), rows.literal_value, columns.literal_value
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        def row(base, stride, there, k):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):
+        def row(base, stride, there, k):
             number = ir.Constant(there.type, k)
             last = builder.sub(there, ir.Constant(there.type, 1))
             number = builder.select(builder.icmp_signed("<", number, there), number, last)
@@ -472,7 +472,5 @@ def transpose(typingctx, source, source_stride, rows_there, to, to_stride, colum
             stored = builder.store(piece, _pointer(builder, row(*args[3:6], k), piece.type))
             stored.align = _size(element)
 
-    sig = types.void(
-        types.uintp, types.intp, types.intp, types.uintp, types.intp, types.intp, like, rows, columns
-    )
+    sig = types.void(types.uintp, types.intp, types.intp, types.uintp, types.intp, types.intp, like, rows, columns)
     return sig, codegen

@@ -36,7 +36,11 @@ ERRORS = {
     "complex": (toy(X * 1j, R, R), TypeError, "x1 must hold bool, integers, float32 or float64, got complex128"),
     "text": (toy(X, ["1", "1", "0", "0"], R), TypeError, "x2 must hold bool, integers, float32 or float64, got <U1"),
     "half": (toy(X.astype("f2"), R, R), TypeError, "x1 must hold bool, integers, float32 or float64, got float16"),
-    "dates": (toy(X, R, R.astype("M8[s]")), TypeError, "x3 must hold bool, integers, float32 or float64, got datetime64[s]"),
+    "dates": (
+        toy(X, R, R.astype("M8[s]")),
+        TypeError,
+        "x3 must hold bool, integers, float32 or float64, got datetime64[s]",
+    ),
     "x2 of 2": (toy(X, [1, 0, 2, 3], R), ValueError, "x2 must be -1, 0 or 1, got 2 at index 2"),
     "x2 nan": (toy(X, [1, np.nan, 2, 3], R), ValueError, "x2 must be -1, 0 or 1, got nan at index 1"),
     "x2 of 255": (toy(X, np.full(4, 255, "u1"), R), ValueError, "x2 must be -1, 0 or 1, got 255 at index 0"),
@@ -64,7 +68,11 @@ ERRORS = {
     "out read-only": (toy(X, R, R, out=read_only()), ValueError, "out must be writeable, got a read-only array"),
     "out overlaps": (toy(X, R, R, out=X), ValueError, "out must not overlap an input, got memory shared with x1"),
     "fill text": (toy(X, R, R, fill="0"), TypeError, "fill must be a number, got '0'"),
-    "fill nan": (toy(R, R, R, fill=np.nan), ValueError, "fill must be an integer where the values are integers, got nan"),
+    "fill nan": (
+        toy(R, R, R, fill=np.nan),
+        ValueError,
+        "fill must be an integer where the values are integers, got nan",
+    ),
     "fill huge": (toy(R, R, R, fill=2**70), ValueError, "fill must fit int64, got 1180591620717411303424"),
     "threads 0": (toy(X, R, R, threads=0), ValueError, "threads must be at least 1, got 0"),
     "threads 1.5": (toy(X, R, R, threads=1.5), TypeError, "threads must be an integer or None, got float"),
@@ -74,7 +82,11 @@ ERRORS = {
     "gate shape": (gated(X, R[:3], R, R), ValueError, "f must broadcast to the shape of x, (4,), got (3,)"),
     "gate dtype": (gated(X, 1, "x", R), TypeError, "i must hold bool, integers, float32 or float64, got <U1"),
     "gated scalar": (gated(1.0, 1, 1, 1), ValueError, "x must have a time axis, got a scalar"),
-    "gated overlap": (gated(X, 1, 1, R * X, out=X), ValueError, "out must not overlap an input, got memory shared with x"),
+    "gated overlap": (
+        gated(X, 1, 1, R * X, out=X),
+        ValueError,
+        "out must not overlap an input, got memory shared with x",
+    ),
     "product too large": (gated(np.full(4, BIG), 2, 1, 1), OverflowError, "an integer memory leaves int64"),
 }
 

@@ -73,7 +73,7 @@ def test_columns_are_separate():
 def test_other_rules():
     with pytest.raises(ValueError, match=r"x2 must be one of \(-1, 0, 1\), got 2 at index 1"):
         oracle.toy_scan([1, 1], [0, 2], [0, 0])
-    with pytest.raises(ValueError, match="x3 must be one of .* got nan at index 0"):
+    with pytest.raises(ValueError, match=r"x3 must be one of .* got nan at index 0"):
         oracle.toy_scan([1, 1], [0, 0], [math.nan, 0])
     assert oracle.toy_scan([1, 1], [1, 2], [1, -1], strict=False) == ([1, 0.0], 1)
 

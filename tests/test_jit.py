@@ -1,0 +1,71 @@
+"""The compile cache: of all sources, and never in the way. Each test runs a copy of the package in a new process."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastcell
+
+SCAN = "import fastcell as fc; print(fc.toy_scan([1.0, 2.0], [1, 1], [1, 1]).y.tolist())"
+
+
+@pytest.fixture
+def package(tmp_path):
+    copy = tmp_path / "fastcell"
+    shutil.copytree(Path(fastcell.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+def run(package, code=SCAN, **environment):
+    environment = {"NUMBA_CACHE_DIR": str(package.parent / "cache"), "PYTHONPATH": str(package.parent), **environment}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=package.parent,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def entries(package):
+    return sorted((package.parent / "cache").rglob("*toy_sequence-*.nbc"))
+
+
+def test_an_edit_of_any_file_is_seen(package):
+    first = run(package)
+    assert first.stdout == "[1.0, 3.0]\n", first.stderr
+    (entry,) = entries(package)
+    stamp = entry.stat().st_mtime_ns
+    assert run(package).stdout == first.stdout
+    assert entry.stat().st_mtime_ns == stamp  # came from the cache
+    simd = package / "simd.py"
+    source = simd.read_text()
+    first_lane = "return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))"
+    assert source.count(first_lane) == 1
+    simd.write_text(source.replace(first_lane, f"return builder.fneg({first_lane.removeprefix('return ')})"))
+    edited = run(package)
+    assert edited.stdout == "[-1.0, -3.0]\n", edited.stderr  # toy_sequence's own file has not changed
+
+
+def test_the_cache_can_be_turned_off(package):
+    assert run(package, FASTCELL_CACHE="0").stdout == "[1.0, 3.0]\n"
+    assert not entries(package)
+
+
+def test_a_damaged_cache_costs_one_warning(package):
+    run(package)
+    for entry in (package.parent / "cache").rglob("*.nb?"):
+        entry.write_bytes(b"garbage")
+    again = run(package)
+    assert again.stdout == "[1.0, 3.0]\n", again.stderr
+    assert again.stderr.count("RuntimeWarning") == 1
+
+
+def test_the_vector_width_is_checked(package):
+    wrong = run(package, FASTCELL_VECTOR_BITS="7")
+    assert "FASTCELL_VECTOR_BITS must be 128, 256 or 512, got '7'" in wrong.stderr

@@ -1,0 +1,409 @@
+"""The vector type, operation by operation, against NumPy and Python's integers."""
+
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import njit
+
+import fastcell
+from fastcell import _jit
+from fastcell._blocks import NARROW
+from fastcell.simd import (
+    LANES,
+    add_overflows,
+    address,
+    any_lane,
+    convert,
+    fence,
+    first_lane,
+    fma,
+    load,
+    load_scalar,
+    mul_overflows,
+    prefetch,
+    scratch,
+    select,
+    size_of,
+    splat,
+    store,
+    store_scalar,
+    store_stream,
+    transpose,
+)
+
+FLOATS = ("float32", "float64")
+SIGNED = ("int8", "int16", "int32", "int64")
+UNSIGNED = ("uint8", "uint32", "uint64")
+NUMBERS = FLOATS + SIGNED + UNSIGNED
+WIDE = 4 * LANES
+
+
+def some(dtype, count, seed=0):
+    """Numbers of a dtype, its extremes among them."""
+    rng = np.random.default_rng(seed)
+    if dtype in FLOATS:
+        x = rng.standard_normal(count).astype(dtype)
+        x[:: count // 4 + 1] = rng.permutation([np.nan, np.inf, -np.inf, -0.0])[: len(x[:: count // 4 + 1])]
+        return x
+    info = np.iinfo(dtype)
+    x = rng.integers(info.min, info.max, count, dtype, endpoint=True)
+    x[:: count // 3 + 1] = np.array([info.min, info.max, 1], dtype)[: len(x[:: count // 3 + 1])]
+    return x
+
+
+def pair(dtype, seed=0):
+    x, y = some(dtype, LANES, seed), some(dtype, LANES, seed + 1)
+    y[1::3] = x[1::3]  # so that some lanes are equal
+    return x, y
+
+
+@njit
+def float_arithmetic(x, y, out, like):
+    row = LANES * size_of(like)
+    a, b = load(x, like, LANES), load(y, like, LANES)
+    store(out, a + b)
+    store(out + row, a - b)
+    store(out + 2 * row, a * b)
+    store(out + 3 * row, a / b)
+    store(out + 4 * row, -a)
+    store(out + 5 * row, a + 1)
+    store(out + 6 * row, 1 - a)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("seed", range(5))
+def test_float_arithmetic(dtype, seed):
+    x, y = pair(dtype, seed)
+    out = np.empty((7, LANES), dtype)
+    float_arithmetic(address(x), address(y), address(out), out.dtype.type(0))
+    with np.errstate(all="ignore"):
+        wanted = np.stack([x + y, x - y, x * y, x / y, -x, x + 1, 1 - x])
+    np.testing.assert_array_equal(out, wanted)
+    numbers = wanted == wanted
+    np.testing.assert_array_equal(np.signbit(out[numbers]), np.signbit(wanted[numbers]))
+
+
+@njit
+def integer_arithmetic(x, y, shift, out, like):
+    row = LANES * size_of(like)
+    a, b, by = load(x, like, LANES), load(y, like, LANES), load(shift, like, LANES)
+    store(out, a + b)
+    store(out + row, a - b)
+    store(out + 2 * row, a * b)
+    store(out + 3 * row, a & b)
+    store(out + 4 * row, a | b)
+    store(out + 5 * row, a ^ b)
+    store(out + 6 * row, ~a)
+    store(out + 7 * row, -a)
+    store(out + 8 * row, a << by)
+    store(out + 9 * row, a >> by)
+    store(out + 10 * row, a + 1)
+    store(out + 11 * row, 1 - a)
+
+
+@pytest.mark.parametrize("dtype", SIGNED + UNSIGNED)
+def test_integer_arithmetic_wraps_as_in_numpy(dtype):
+    x, y = pair(dtype)
+    shift = (np.arange(LANES) % (x.itemsize * 8)).astype(dtype)
+    out = np.empty((12, LANES), dtype)
+    integer_arithmetic(address(x), address(y), address(shift), address(out), out.dtype.type(0))
+    one = np.ones_like(x)
+    wanted = [x + y, x - y, x * y, x & y, x | y, x ^ y, ~x, np.zeros_like(x) - x, x << shift, x >> shift]
+    np.testing.assert_array_equal(out, np.stack([*wanted, x + one, one - x]))
+
+
+@njit
+def compare(x, y, number, out, like):
+    a, b = load(x, like, LANES), load(y, like, LANES)
+    ones, zeros = splat(np.int8(1), LANES), splat(np.int8(0), LANES)
+    store(out, select(a == b, ones, zeros))
+    store(out + LANES, select(a != b, ones, zeros))
+    store(out + 2 * LANES, select(a < b, ones, zeros))
+    store(out + 3 * LANES, select(a <= b, ones, zeros))
+    store(out + 4 * LANES, select(a > b, ones, zeros))
+    store(out + 5 * LANES, select(a >= b, ones, zeros))
+    store(out + 6 * LANES, select(a < number, ones, zeros))
+    store(out + 7 * LANES, select(number < a, ones, zeros))
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+@pytest.mark.parametrize("seed", range(5))
+def test_comparisons(dtype, seed):
+    x, y = pair(dtype, seed)
+    number = x[-1]
+    out = np.empty((8, LANES), np.int8)
+    compare(address(x), address(y), number, address(out), number)
+    wanted = np.stack([x == y, x != y, x < y, x <= y, x > y, x >= y, x < number, number < x])
+    np.testing.assert_array_equal(out, wanted)
+
+
+@njit
+def masks(x, y, out, like):
+    a, b = load(x, like, LANES) > 0, load(y, like, LANES) > 0
+    store(out, convert(a & b, like))
+    store(out + LANES, convert(a | b, like))
+    store(out + 2 * LANES, convert(a ^ b, like))
+    store(out + 3 * LANES, convert(~a, like))
+
+
+def test_masks():
+    x, y = pair("int8")
+    out = np.empty((4, LANES), np.int8)
+    masks(address(x), address(y), address(out), np.int8(0))
+    np.testing.assert_array_equal(out, np.stack([(x > 0) & (y > 0), (x > 0) | (y > 0), (x > 0) ^ (y > 0), ~(x > 0)]))
+
+
+@njit
+def choose(x, y, number, out, like):
+    row = LANES * size_of(like)
+    a, b = load(x, like, LANES), load(y, like, LANES)
+    store(out, select(a > b, a, b))
+    store(out + row, select(a > b, a, number))
+    store(out + 2 * row, select(a > b, number, b))
+    store(out + 3 * row, select(a > b, a, 0))
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_select(dtype):
+    x, y = pair(dtype)
+    number = x.dtype.type(7)
+    out = np.empty((4, LANES), dtype)
+    choose(address(x), address(y), number, address(out), number)
+    zero = np.zeros_like(x)
+    wanted = [np.where(x > y, x, y), np.where(x > y, x, number), np.where(x > y, number, y), np.where(x > y, x, zero)]
+    np.testing.assert_array_equal(out, np.stack(wanted))
+
+
+@njit
+def change(x, out, like, to):
+    store(out, convert(load(x, like, WIDE), to))
+
+
+@pytest.mark.parametrize("source", NUMBERS)
+@pytest.mark.parametrize("to", NUMBERS)
+def test_convert(source, to):
+    x = some(source, WIDE)
+    if source in FLOATS and to not in FLOATS:  # a float that doesn't fit has no answer
+        high = min(np.iinfo(to).max, 2**40)
+        x = np.random.default_rng(0).uniform(-high if to in SIGNED else 0, high, WIDE).astype(source)
+    out = np.empty(WIDE, to)
+    change(address(x), address(out), x.dtype.type(0), out.dtype.type(0))
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(out, x.astype(to))
+
+
+def test_convert_to_float32_rounds_to_nearest_even():
+    x = np.resize([1 + 2**-24, 1 + 3 * 2**-24, 1 + 2**-24 + 2**-50, 1e39, 1e-46, 16777217.0], WIDE)
+    out = np.empty(WIDE, np.float32)
+    change(address(x), address(out), np.float64(0), np.float32(0))
+    np.testing.assert_array_equal(out[:6], np.array([1, 1 + 2**-22, 1 + 2**-23, np.inf, 0, 16777216], np.float32))
+
+
+@njit
+def mask_to(x, out, like, to):
+    store(out, convert(load(x, like, LANES) > 0, to))
+
+
+@pytest.mark.parametrize("to", NUMBERS)
+def test_convert_of_a_mask_is_0_and_1(to):
+    x, _ = pair("int16")
+    out = np.empty(LANES, to)
+    mask_to(address(x), address(out), np.int16(0), out.dtype.type(0))
+    np.testing.assert_array_equal(out, (x > 0).astype(to))
+
+
+@njit
+def copy(x, out, like):
+    store(out, load(x, like, LANES))
+    store_scalar(out + LANES * size_of(like), load_scalar(x + (LANES - 1) * size_of(like), like))
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_load_and_store_at_any_address(dtype):
+    x = some(dtype, LANES)
+    width = x.itemsize
+    for shift in range(0, 2 * width + 1):
+        source, out = np.full(LANES * width + 64, 77, np.uint8), np.full((LANES + 1) * width + 64, 99, np.uint8)
+        source[shift : shift + x.nbytes] = x.view(np.uint8)
+        copy(address(source) + np.uintp(shift), address(out) + np.uintp(shift + 1), x.dtype.type(0))
+        written = out[shift + 1 : shift + 1 + x.nbytes + width]
+        assert written.tobytes() == x.tobytes() + x[-1:].tobytes(), f"shifted by {shift}"
+        assert (out[: shift + 1] == 99).all()
+        assert (out[shift + 1 + x.nbytes + width :] == 99).all()
+
+
+@njit
+def spread(number, out):
+    store(out, splat(number, LANES))
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_splat(dtype):
+    number = some(dtype, LANES)[-1]
+    out = np.empty(LANES, dtype)
+    spread(number, address(out))
+    np.testing.assert_array_equal(out, np.full(LANES, number))
+
+
+@njit
+def stream(x, out, like):
+    store_stream(out, load(x, like, WIDE))
+    fence()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int8"])
+def test_store_stream(dtype):
+    x = some(dtype, WIDE)
+    room = np.full(x.nbytes + 64, 99, np.uint8)
+    start = -int(address(room)) % 16 + 16
+    stream(address(x), address(room) + np.uintp(start), x.dtype.type(0))
+    assert room[start : start + x.nbytes].tobytes() == x.tobytes()
+    assert (room[:start] == 99).all()
+    assert (room[start + x.nbytes :] == 99).all()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "float32", "float64", "int64"])
+@pytest.mark.parametrize(
+    ("rows", "columns"), [(LANES, LANES), (LANES, NARROW), (LANES, 1), (NARROW, LANES), (1, LANES)], ids=str
+)
+def test_transpose(rows, columns, dtype):
+    @njit
+    def run(source, source_stride, rows_there, to, to_stride, columns_there, like):
+        transpose(source, source_stride, rows_there, to, to_stride, columns_there, like, rows, columns)
+
+    x = np.arange(rows * (columns + 3)).reshape(rows, columns + 3).astype(dtype)
+    for rows_there in range(1, rows + 1):
+        for columns_there in range(1, columns + 1):
+            out = np.full((columns, rows + 5), 99, dtype)
+            run(
+                address(x), x.strides[0], rows_there, address(out), out.strides[0], columns_there, x.dtype.type(0)
+            )  # fmt: skip
+            there = x[np.minimum(np.arange(rows), rows_there - 1), :columns]  # the last row stands for those missing
+            case = f"{rows_there} rows and {columns_there} columns there"
+            np.testing.assert_array_equal(out[:columns_there, :rows], there.T[:columns_there], err_msg=case)
+            assert (out[columns_there:] == 99).all(), case
+            assert (out[:, rows:] == 99).all(), case
+
+
+@njit
+def overflows(x, y, out, like):
+    a, b = load(x, like, LANES), load(y, like, LANES)
+    store(out, convert(add_overflows(a, b), np.int8(0)))
+    store(out + LANES, convert(mul_overflows(a, b), np.int8(0)))
+
+
+@pytest.mark.parametrize("dtype", SIGNED)
+def test_overflows_are_those_of_python_s_integers(dtype):
+    info = np.iinfo(dtype)
+    root = int(info.max**0.5)
+    edges = [info.min, info.min + 1, -root - 1, -root, -2, -1, 0, 1, 2, root, root + 1, info.max // 2, info.max]
+    first, second = (np.resize(a.reshape(-1), -(-169 // LANES) * LANES) for a in np.meshgrid(edges, edges))
+    for k in range(0, len(first), LANES):
+        x, y = first[k : k + LANES].astype(dtype), second[k : k + LANES].astype(dtype)
+        out = np.empty((2, LANES), np.int8)
+        overflows(address(x), address(y), address(out), x.dtype.type(0))
+        pairs = list(zip(x.tolist(), y.tolist(), strict=True))
+        assert out[0].tolist() == [not info.min <= a + b <= info.max for a, b in pairs]
+        assert out[1].tolist() == [not info.min <= a * b <= info.max for a, b in pairs]
+
+
+def test_floats_never_overflow():
+    x = np.full(LANES, 1e308)
+    out = np.ones((2, LANES), np.int8)
+    overflows(address(x), address(x), address(out), np.float64(0))
+    assert not out.any()
+
+
+@njit
+def fused(x, y, z, out, like):
+    store(out, fma(load(x, like, LANES), load(y, like, LANES), load(z, like, LANES)))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_fma_rounds_once(dtype):
+    rng = np.random.default_rng(0)
+    x, y = (rng.integers(2**22, 2**24, LANES).astype(dtype) + (dtype == "float64") * 2.0**-28 for _ in range(2))
+    z = -(x * y)
+    out = np.empty(LANES, dtype)
+    fused(*map(address, (x, y, z, out)), out.dtype.type(0))
+    exact = [float(Fraction(a) * Fraction(b) + Fraction(c)) for a, b, c in zip(*(v.tolist() for v in (x, y, z)), strict=True)]
+    assert out.tolist() == exact
+    assert out.any()  # the rounding error of x * y, which two roundings would not show
+
+
+@njit
+def lanes(x, like):
+    a = load(x, like, LANES)
+    return any_lane(a == 5), any_lane(a != a), first_lane(a)
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_any_lane_and_first_lane(dtype):
+    for lane in range(LANES):
+        x = np.zeros(LANES, dtype)
+        assert lanes(address(x), x.dtype.type(0)) == (False, False, 0)
+        x[lane] = 5
+        assert lanes(address(x), x.dtype.type(0)) == (True, False, 5 * (lane == 0))
+
+
+@njit
+def places():
+    first = scratch(24)
+    second = scratch(8)
+    same = first
+    for _ in range(3):
+        same = max(same, scratch(16))
+    return first, second, same
+
+
+def test_scratch_is_aligned_and_one_block_a_call_site():
+    first, second, third = places()
+    assert [place % 64 for place in (first, second, third)] == [0, 0, 0]
+    assert abs(int(first) - int(second)) >= 8
+    assert len({first, second, third}) >= 2
+
+
+@njit
+def bytes_of(like):
+    return size_of(like)
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_size_of(dtype):
+    assert bytes_of(np.dtype(dtype).type(0)) == np.dtype(dtype).itemsize
+
+
+def test_address_and_prefetch():
+    @njit
+    def ask(place):
+        prefetch(place)
+        return place
+
+    x = np.arange(12.0).reshape(3, 4)
+    for view in (x, x[1:, ::2], x.T, x[::-1]):
+        assert address(view) == view.__array_interface__["data"][0]
+    assert ask(address(x)) == address(x)
+    assert ask(np.uintp(0)) == 0  # nothing is there, and nothing happens
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", sorted({"128", "256"} - {str(_jit.VECTOR_BITS)}))
+def test_other_vector_widths(bits):
+    """This module and a short one, in a process where vectors are narrower or wider than this machine's."""
+    here = Path(__file__).parent
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider"]
+    path = os.pathsep.join([str(Path(fastcell.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    result = subprocess.run(
+        [*command, str(here / "test_simd.py"), str(here / "test_quick.py")],
+        env={**os.environ, "FASTCELL_VECTOR_BITS": bits, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-1000:]

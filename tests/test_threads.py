@@ -1,0 +1,60 @@
+"""Splitting, and the pool."""
+
+import multiprocessing
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import problems
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastcell as fc
+from fastcell import _threads
+
+
+@given(st.integers(0, 10_000), st.integers(1, 100), st.integers(1, 70))
+def test_split_covers_the_range_in_whole_steps(total, step, parts):
+    pieces = _threads.split(total, step, parts)
+    assert [k for first, last in pieces for k in range(first, last)] == list(range(total))
+    assert 1 <= len(pieces) <= parts
+    assert all(first % step == 0 for first, _ in pieces)
+    assert len(pieces) == 1 or all(last - first >= step for first, last in pieces)
+
+
+def test_small_work_stays_on_the_callers_thread():
+    assert _threads.choose(None, 10, 1000) == 1
+    assert _threads.choose(None, 1000, 1000) == _threads.cores()
+    assert _threads.choose(np.int64(3), 10, 1000) == 3
+
+
+def test_run_raises_what_a_piece_raised():
+    def task(first, last):
+        if first == 2:
+            raise KeyError(first)
+        return threading.current_thread().name
+
+    with pytest.raises(KeyError):
+        _threads.run(task, [(0, 1), (1, 2), (2, 3)])
+    names = _threads.run(task, [(0, 1), (1, 2), (3, 4)])
+    assert names[0] == threading.current_thread().name
+    assert all(name.startswith("fastcell") for name in names[1:])
+
+
+def _answer(_=None):
+    x1, x2, x3 = problems.toy((200, 64), "float32")
+    return fc.toy_scan(x1, x2, x3, threads=4).y.tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_works_after_fork():
+    expected = _answer()
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(_answer).get(timeout=60) == expected
+
+
+def test_works_from_many_threads_at_once():
+    expected = _answer()
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(_answer, range(40))) == {expected}
