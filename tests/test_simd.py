@@ -227,7 +227,7 @@ def copy(x, out, like):
 def test_load_and_store_at_any_address(dtype):
     x = some(dtype, LANES)
     width = x.itemsize
-    for shift in range(0, 2 * width + 1):
+    for shift in range(2 * width + 1):
         source, out = np.full(LANES * width + 64, 77, np.uint8), np.full((LANES + 1) * width + 64, 99, np.uint8)
         source[shift : shift + x.nbytes] = x.view(np.uint8)
         copy(address(source) + np.uintp(shift), address(out) + np.uintp(shift + 1), x.dtype.type(0))
@@ -331,7 +331,8 @@ def test_fma_rounds_once(dtype):
     z = -(x * y)
     out = np.empty(LANES, dtype)
     fused(*map(address, (x, y, z, out)), out.dtype.type(0))
-    exact = [float(Fraction(a) * Fraction(b) + Fraction(c)) for a, b, c in zip(*(v.tolist() for v in (x, y, z)), strict=True)]
+    lanes = zip(x.tolist(), y.tolist(), z.tolist(), strict=True)
+    exact = [float(Fraction(a) * Fraction(b) + Fraction(c)) for a, b, c in lanes]
     assert out.tolist() == exact
     assert out.any()  # the rounding error of x * y, which two roundings would not show
 
