@@ -133,6 +133,8 @@ def _register_binary(op: Any, comparison: bool) -> None:
         dtype = next(arg for arg in sig.args if isinstance(arg, VectorType)).dtype
         first, second = _vectors(builder, sig, args)
         if not comparison:
+            if op is operator.rshift and not _is_signed(dtype):
+                return builder.lshr(first, second)
             return getattr(builder, _ARITHMETIC[op][0 if _is_float(dtype) else 1])(first, second)
         symbol = _COMPARISONS[op]
         if _is_float(dtype):  # as in Python: only != is true of a NaN
@@ -348,7 +350,7 @@ def convert(typingctx, vector, like):
         if _is_float(dtype):
             return (builder.sitofp if _is_signed(source) else builder.uitofp)(value, kind)
         if _is_float(source):
-            return builder.fptosi(value, kind)
+            return (builder.fptosi if _is_signed(dtype) else builder.fptoui)(value, kind)
         if _element(source).width > _element(dtype).width:
             return builder.trunc(value, kind)
         if _element(source).width == _element(dtype).width:
