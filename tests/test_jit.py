@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 import fastcell
+from fastcell import _jit
 
 SCAN = "import fastcell as fc; print(fc.toy_scan([1.0, 2.0], [1, 1], [1, 1]).y.tolist())"
 
@@ -69,3 +71,72 @@ def test_a_damaged_cache_costs_one_warning(package):
 def test_the_vector_width_is_checked(package):
     wrong = run(package, FASTCELL_VECTOR_BITS="7")
     assert "FASTCELL_VECTOR_BITS must be 128, 256 or 512, got '7'" in wrong.stderr
+
+
+@pytest.mark.parametrize("kind", ["nbc", "nbi"])
+@pytest.mark.parametrize("damage", [b"garbage", b""], ids=["garbage", "empty"])
+def test_code_and_index_may_be_damaged_one_without_the_other(package, kind, damage):
+    run(package)
+    for entry in (package.parent / "cache").rglob(f"*.{kind}"):
+        entry.write_bytes(damage)
+    again = run(package)
+    assert again.stdout == "[1.0, 3.0]\n", again.stderr
+    assert again.stderr.count("RuntimeWarning") == 1
+
+
+def test_nothing_is_written_anywhere_with_the_cache_off(package):
+    run(package, FASTCELL_CACHE="0")
+    assert not list(package.parent.rglob("*.nb?"))
+
+
+def test_each_vector_width_has_entries_of_its_own(package):
+    for bits, count in (("128", 1), ("256", 2), ("128", 2)):
+        assert run(package, FASTCELL_VECTOR_BITS=bits).stdout == "[1.0, 3.0]\n"
+        assert len(entries(package)) == count, f"after {bits}"
+
+
+SOURCES = sorted(file.name for file in Path(fastcell.__file__).parent.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_token_changes_with_every_source(name, package, monkeypatch):
+    monkeypatch.setattr(_jit, "_PACKAGE", package)
+    assert _jit._hash_sources() == _jit.CACHE_TOKEN
+    source = package / name
+    with source.open("a") as file:
+        file.write("\n")
+    longer = _jit._hash_sources()
+    source.rename(package / "renamed.py")
+    renamed = _jit._hash_sources()
+    (package / "renamed.py").unlink()
+    assert len({_jit.CACHE_TOKEN, longer, renamed, _jit._hash_sources()}) == 4
+
+
+def test_the_token_is_an_integer_that_numba_can_close_over():
+    assert type(_jit.CACHE_TOKEN) is int
+    assert 0 <= _jit.CACHE_TOKEN < 2**63
+
+
+def test_no_folder_to_write_costs_one_warning(monkeypatch):
+    monkeypatch.setattr(_jit._CacheImpl, "_locator_classes", [])
+    monkeypatch.setattr(_jit, "_warned", False)
+    with pytest.warns(RuntimeWarning, match="fastcell's compile cache can't be written"):
+        first = _jit.kernel(lambda x: x + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        second = _jit.kernel(lambda x: x + 2)
+    assert (first(1), second(1)) == (2, 3)
+
+
+def test_vector_bits(monkeypatch):
+    for bits in ("128", "256", "512"):
+        monkeypatch.setenv("FASTCELL_VECTOR_BITS", bits)
+        assert _jit._vector_bits() == int(bits)
+    for bits in ("7", "", "wide", "1024"):
+        monkeypatch.setenv("FASTCELL_VECTOR_BITS", bits)
+        with pytest.raises(ValueError, match=f"^FASTCELL_VECTOR_BITS must be 128, 256 or 512, got '{bits}'$"):
+            _jit._vector_bits()
+    monkeypatch.delenv("FASTCELL_VECTOR_BITS")
+    assert _jit._vector_bits() in (128, 256, 512)
+    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")  # code for any CPU: its vectors are narrow
+    assert _jit._vector_bits() == 128

@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
+import processes
 import pytest
 
 import fastcell
@@ -73,3 +75,68 @@ def test_mutant(name, tmp_path):
     else:
         assert run.returncode == 1
         assert "AssertionError" in run.stderr, run.stderr
+
+
+class Mutant(NamedTuple):
+    """A change that `check`, one of quick_checks.py, must notice by `error`."""
+
+    check: str
+    file: str
+    old: str
+    new: str
+    error: str = "AssertionError"
+
+
+CARRY = "carry = total if load_scalar(forgot + lane, INT8) == 1 else carry + total"
+CHECKED = {
+    "output before the rule": Mutant(
+        "strips",
+        KERNELS,
+        "memory, overflow = _toy_rule(memory, x, r, overflow)\n        store(py + k * sy, _emit(memory, e, fill))",
+        "store(py + k * sy, _emit(memory, e, fill))\n        memory, overflow = _toy_rule(memory, x, r, overflow)",
+    ),
+    "a keep adds": Mutant("columns", KERNELS, "a = select(r == 1, a + x, a)", "a = select(r >= 0, a + x, a)"),
+    "resets don't stop a carry": Mutant("sequence", KERNELS, CARRY, "carry = carry + total"),
+    "no carry between threads": Mutant(
+        "sequence", "recurrence.py", "starts[k + 1] = starts[k]", "starts[k + 1] = 0 * starts[k]"
+    ),
+    "floats overflow in another order": Mutant("overflowing_floats", KERNELS, "HUGE = 1e300", "HUGE = 1e999"),
+    "one memory for all keys": Mutant(
+        "keyed", KERNELS, "load_scalar(keys + t * keys_t, like_key) *", "0 * load_scalar(keys + t * keys_t, like_key) *"
+    ),
+    "wraps unnoticed": Mutant("integers", KERNELS, "| ((r == 1) & add_overflows(a, x))", "| ((r == 1) & (a != a))"),
+    "what isn't added overflows": Mutant(
+        "integers", KERNELS, "((r == 1) & add_overflows(a, x))", "add_overflows(a, x)", "OverflowError"
+    ),
+    "any rule outputs": Mutant("other_rules", KERNELS, "select(e == 1, convert", "select(e != 0, convert"),
+    "255 resets": Mutant("other_rules", "recurrence.py", "np.minimum(rules, 2).astype", "rules.astype"),
+    "a column belongs to no thread": Mutant(
+        "columns", "_threads.py", "k // parts * step for", "k // parts * step + 1 for"
+    ),
+    "gated tail columns come from elsewhere": Mutant("gated_columns", KERNELS, "tail, last - LANES", "tail, first"),
+}
+
+
+def _check(package, name):
+    """Run one of quick_checks.py; at 128 bits, which compile fastest."""
+    checked = processes.python(processes.CHECKS, name, package=package, FASTCELL_VECTOR_BITS="128", FASTCELL_CACHE="0")
+    assert checked.stdout.startswith(str(package)), checked.stderr  # not another installation
+    return checked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted({mutant.check for mutant in CHECKED.values()}))
+def test_the_package_passes_the_check(name, tmp_path):
+    checked = _check(processes.copy_package(tmp_path), name)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHECKED)
+def test_the_check_notices(name, tmp_path):
+    mutant = CHECKED[name]
+    package = processes.copy_package(tmp_path)
+    processes.replace(package / mutant.file, mutant.old, mutant.new)
+    checked = _check(package, mutant.check)
+    assert checked.returncode == 1, f"{mutant.check} did not notice: {checked.stdout}"
+    assert f"\n{mutant.error}" in checked.stderr, f"it failed for another reason: {checked.stderr}"

@@ -58,3 +58,57 @@ def test_works_from_many_threads_at_once():
     expected = _answer()
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(_answer, range(40))) == {expected}
+
+
+@given(st.integers(0, 10**9), st.integers(1, 4096), st.integers(1, 100))
+def test_split_is_even(total, step, parts):
+    lengths = [last - first for first, last in _threads.split(total, step, parts)]
+    assert max(lengths) - min(lengths) < 2 * step
+    assert len(lengths) == max(1, min(parts, total // step))
+
+
+@pytest.mark.parametrize(
+    ("threads", "error", "message"),
+    [
+        (0, ValueError, "threads must be at least 1, got 0"),
+        (-1, ValueError, "threads must be at least 1, got -1"),
+        (1.5, TypeError, "threads must be an integer or None, got float"),
+        (True, TypeError, "threads must be an integer or None, got bool"),
+        ("2", TypeError, "threads must be an integer or None, got str"),
+    ],
+)
+def test_choose_refuses(threads, error, message):
+    with pytest.raises(error, match=f"^{message}$"):
+        _threads.choose(threads, 1, 1)
+
+
+PIECES = [(0, 1), (1, 2), (2, 3), (3, 4)]
+
+
+def test_run_takes_all_pieces_at_once_and_returns_results_in_order():
+    barrier = threading.Barrier(len(PIECES), timeout=30)
+
+    def task(first, last):
+        barrier.wait()
+        return first, last
+
+    assert _threads.run(task, PIECES) == PIECES
+
+
+@pytest.mark.parametrize("at", range(len(PIECES)))
+def test_run_raises_whichever_piece_raised(at):
+    def task(first, last):
+        if first == at:
+            raise ArithmeticError(f"piece {first}")
+        return first
+
+    with pytest.raises(ArithmeticError, match=f"^piece {at}$"):
+        _threads.run(task, PIECES)
+    assert _threads.run(lambda first, last: last, PIECES) == [1, 2, 3, 4]
+
+
+def test_run_without_a_pool_that_takes_work(monkeypatch):
+    pool = ThreadPoolExecutor()
+    pool.shutdown()
+    monkeypatch.setattr(_threads, "_pool", pool)  # as in an interpreter that is about to end
+    assert _threads.run(lambda first, last: last, PIECES) == [1, 2, 3, 4]

@@ -1,0 +1,84 @@
+"""What a scan must return, by the oracle: arrays of the dtypes and shapes that the API promises."""
+
+import numpy as np
+
+import fastcell as fc
+
+
+def toy(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True):
+    """`fc.toy_scan` by the oracle."""
+    is_float = x1.dtype.kind == "f"
+    memory = np.dtype(np.float64 if is_float else np.int64)
+    dtype = x1.dtype.newbyteorder("=") if is_float else memory
+    values = x1.astype(memory)
+    options = {"fill": fill, "strict": strict}
+    return _scan(fc.oracle.toy_scan, [values, _numbers(x2), _numbers(x3)], dtype, memory, state, keys, options)
+
+
+def gated(x, f, i, o, *, state=None, keys=None):
+    """`fc.gated_scan` by the oracle, gates broadcast."""
+    arrays = [np.asarray(array) for array in (x, f, i, o)]
+    floats = [array.dtype for array in arrays if array.dtype.kind == "f"]
+    memory = np.dtype(np.float64 if floats else np.int64)
+    dtype = np.result_type(*floats) if floats and arrays[0].dtype.kind == "f" else memory
+    values = [np.broadcast_to(array, np.shape(x)).astype(memory) for array in arrays]
+    return _scan(fc.oracle.gated_scan, values, dtype.newbyteorder("="), memory, state, keys, {})
+
+
+def _numbers(rules):
+    return rules.astype(np.int8) if rules.dtype.kind == "b" else rules
+
+
+def _scan(oracle, arrays, dtype, memory, state, keys, options):
+    shape = arrays[0].shape
+    inner = shape[1:]
+    streams = () if keys is None else (max(keys, default=-1) + 1 if state is None else len(state),)
+    start = np.zeros((*streams, *inner), memory) if state is None else np.array(state, memory)
+    if 0 in shape:  # lists of no rows can't say how many columns they have
+        return fc.Scan(np.zeros(shape, dtype), start)
+    nested = len(shape) > 1
+    lists = [array.reshape(len(array), -1).tolist() if nested else array.tolist() for array in arrays]
+    memories = start.reshape(*streams, -1) if nested else start
+    codes = None if keys is None else np.asarray(keys).tolist()
+    y, last = oracle(*lists, state=memories.tolist(), keys=codes, **options)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite there
+        return fc.Scan(np.array(y, memory).astype(dtype).reshape(shape), np.array(last, memory).reshape(start.shape))
+
+
+def agree(actual, wanted, case=""):
+    """Assert the same dtype, shape and bits of outputs and state: zeros have their signs, a nan is any nan."""
+    for name, got, want in zip(("y", "state"), actual, wanted, strict=True):
+        got, want = np.asarray(got), np.asarray(want)
+        assert got.dtype == want.dtype, f"{name} of {case}"
+        assert got.shape == want.shape, f"{name} of {case}"
+        np.testing.assert_array_equal(got, want, err_msg=f"{name} of {case}")
+        if got.dtype.kind == "f":
+            numbers = want == want
+            np.testing.assert_array_equal(
+                np.signbit(got[numbers]), np.signbit(want[numbers]), err_msg=f"signs of {name} of {case}"
+            )
+
+
+def rounding(x1, state=0.0):
+    """How far two orders of adding up one column may lie apart in float64.
+
+    Each is within n u / (1 - n u) times the sum of magnitudes of the true sum, u = eps / 2 (Higham, Accuracy and
+    Stability of Numerical Algorithms, section 4.2); here n counts the state too.
+    """
+    magnitudes = np.abs(x1.astype(np.float64)).sum() + abs(state)
+    return (len(x1) + 1) * np.finfo(np.float64).eps * magnitudes
+
+
+def agree_within_rounding(actual, x1, x2, x3, case="", **options):
+    """Assert what one long column of floats promises: dtype, shape, and values within `rounding`."""
+    wanted = toy(x1.astype(np.float64), x2, x3, **options)
+    y, state = actual
+    bound = rounding(x1, float(options.get("state") or 0.0))
+    assert y.dtype == x1.dtype.newbyteorder("="), case
+    assert y.shape == x1.shape, case
+    assert (state.dtype, np.shape(state)) == (np.float64, ()), case
+    assert abs(state - wanted.state) <= bound, case
+    # float32 is rounded once more: by half a step of the result
+    last = np.finfo(np.float32).eps / 2 * np.abs(wanted.y) if y.dtype == np.float32 else 0.0
+    error = np.abs(y.astype(np.float64) - wanted.y)
+    assert (error <= bound + last).all(), f"{case}: off by {np.nanmax(error)}"
