@@ -89,7 +89,7 @@ class ToyScanKeys:
 class GatedScan:
     """float32 values and gates."""
 
-    params = (("columns in cache 500 x 256", "rows in cache 500 x 256", "columns 4000 x 8000"),)
+    params = (("columns in cache 2000 x 1000", "rows in cache 2000 x 1000", "columns 4000 x 8000"),)
     param_names = ("problem",)
     number, repeat, rounds = 1, (3, 7, 10.0), 2
 

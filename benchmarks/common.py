@@ -9,15 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-# name: steps, columns, order. The large ones take 320 MB, several times a last-level cache.
+# name: steps, columns, order. The large ones take 320 MB, several times a last-level cache; 20 MB may fit it.
 PROBLEMS = {
     "columns 4000 x 8000": (4000, 8000, "C"),
     "rows 4000 x 8000": (4000, 8000, "F"),
     "rows 40 x 800000": (40, 800_000, "F"),
     "sequence 32000000": (32_000_000, 1, "C"),
-    "columns in cache 500 x 256": (500, 256, "C"),
-    "rows in cache 500 x 256": (500, 256, "F"),
-    "sequence in cache 128000": (128_000, 1, "C"),
+    "columns in cache 2000 x 1000": (2000, 1000, "C"),
+    "rows in cache 2000 x 1000": (2000, 1000, "F"),
+    "sequence in cache 2000000": (2_000_000, 1, "C"),
 }
 LARGE = tuple(PROBLEMS)[:4]
 

@@ -40,6 +40,8 @@ def choose(threads: int | None, work: int, enough: int) -> int:
 
 def split(total: int, step: int, parts: int) -> list[tuple[int, int]]:
     """Cut range(total) into at most `parts` pieces, each beginning at a multiple of `step` and at least as long."""
+    if parts == 1:
+        return [(0, total)]
     steps = total // step
     parts = max(1, min(parts, steps))
     edges = [*(steps * k // parts * step for k in range(parts)), total]

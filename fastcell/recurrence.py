@@ -308,12 +308,9 @@ def _memories(state: Any, keys: Any, values: Array, accumulator: np.dtype[Any]) 
         a = np.zeros((largest + 1, *inner), accumulator)
     else:
         a = _checks.memories(state, (-1, *inner), accumulator)
-    bad = (codes < 0) if codes.dtype.kind == "i" else np.zeros(codes.shape, bool)
-    if largest >= len(a):
-        bad = bad | (codes >= len(a))
-    elif not codes.size or int(codes.min()) >= 0:
+    if largest < len(a) and (codes.dtype.kind == "u" or not codes.size or codes.min() >= 0):
         return codes, a
-    (at,) = _checks.first_index(bad)
+    (at,) = _checks.first_index((codes < 0) | (codes >= len(a)))
     raise ValueError(f"keys must be from 0 to K - 1 = {len(a) - 1}, got {codes[at]} at index {at}")
 
 
@@ -334,10 +331,12 @@ class _Run:
         self.shape = x.shape
         self.columns = math.prod(x.shape[1:])
         # columns in the order in which x has them in memory, so that any contiguous x is a matrix without a copy
-        self.axes = sorted(range(1, x.ndim), key=lambda axis: -abs(x.strides[axis]))
+        self.axes = (
+            sorted(range(1, x.ndim), key=lambda axis: -abs(x.strides[axis])) if x.ndim > 2 else [1] * (x.ndim - 1)
+        )
         self.arrays = [self._matrix(array) for array in arrays]
         self.out = out
-        self.a = np.ascontiguousarray(self._matrix(a))
+        self.a = a if x.ndim == 2 else self._matrix(a).copy()
         self.codes, self.threads, self.fill = codes, threads, fill
         y = None if out is None or dtype.kind == "i" else self._matrix(out)
         if y is None or (out is not None and not np.may_share_memory(y, out)):
@@ -347,13 +346,13 @@ class _Run:
         self.likes = [array.dtype.type(0) for array in self.arrays]
 
     def _matrix(self, array: Array) -> Array:
-        if len(self.axes) == 1:
-            return array
+        if len(self.axes) < 2:
+            return array if self.axes else array[:, None]
         return array.transpose(0, *self.axes).reshape(len(array), self.columns)
 
     def _unmatrix(self, matrix: Array) -> Array:
-        if len(self.axes) == 1:
-            return matrix
+        if len(self.axes) < 2:
+            return matrix if self.axes else matrix[:, 0]
         axes = [0, *self.axes]
         moved = matrix.reshape(len(matrix), *(self.shape[axis] for axis in self.axes))
         return moved.transpose([axes.index(axis) for axis in range(len(axes))])
@@ -361,11 +360,13 @@ class _Run:
     def scan(self, columns: Any, strips: Any, keyed: Any, sequence: Any) -> Scan:
         if self.y.size and self._dispatch(columns, strips, keyed, sequence):
             raise OverflowError("an integer memory leaves int64: x1 (or x) is too large; convert it to float64")
-        y = self._unmatrix(self.y)
-        if self.out is not None and not np.may_share_memory(y, self.out):
-            self.out[...] = y
+        y = self.out
+        if y is None:
+            y = self._unmatrix(self.y)
+        elif not np.may_share_memory(self.y, y):
+            y[...] = self._unmatrix(self.y)
         state = self._unmatrix(self.a)
-        return Scan(y if self.out is None else self.out, state if self.codes is not None else state[0])
+        return Scan(y, state if self.codes is not None else state[0])
 
     def _dispatch(self, columns: Any, strips: Any, keyed: Any, sequence: Any) -> bool:
         """Run the kernel that fits; returns whether an integer overflowed."""

@@ -10,6 +10,7 @@ from numba import njit
 import fastcell as fc
 
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.1, 1e-310, 1e16, 1e308, -1e308, 1.7e308, -1.7e308, np.inf, -np.inf, np.nan)
+LARGE = (1.7e308, -1.7e308, 5e307, -5e307)
 DTYPES = ("float32", "float64", "int64")
 
 seeds = st.integers(0, 2**32 - 1)
@@ -195,7 +196,7 @@ def test_other_rules_of_each_dtype_follow_the_oracle(shape, order, rules):
     dtype=st.sampled_from(["float32", "float64"]),
     rare=st.sampled_from([0.003, 0.05, 1]),
     resets=st.sampled_from([0, 0.01, 0.2]),
-    numbers=st.sampled_from([SPECIAL, (1.7e308, -1.7e308, 5e307, -5e307)]),
+    numbers=st.sampled_from([(*LARGE, np.inf, -np.inf, np.nan), LARGE]),
     count=threads,
 )
 def test_special_values_in_one_sequence_follow_the_oracle(seed, T, dtype, rare, resets, numbers, count):
@@ -209,6 +210,18 @@ def test_special_values_in_one_sequence_follow_the_oracle(seed, T, dtype, rare, 
     got, wanted = fc.toy_scan(x1, x2, x3, threads=count), expected.toy(x1, x2, x3)
     for a, b in ((got.y, wanted.y), (np.asarray(got.state), wanted.state)):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("resets", [0, 0.003])
+def test_few_large_values_overflow_in_the_order_of_the_steps(resets):
+    """Of two or three in a sequence some cancel within a segment and would not overflow if it were added up first."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        x1 = np.where(rng.random(1300) < 0.01, rng.choice(LARGE, 1300), rng.integers(-9, 9, 1300))
+        x2 = np.where(rng.random(1300) < resets, -1, rng.integers(0, 2, 1300)).astype(np.int8)
+        got, wanted = fc.toy_scan(x1, x2, np.ones_like(x2)), expected.toy(x1, x2, np.ones_like(x2))
+        np.testing.assert_array_equal(got.y, wanted.y, err_msg=f"seed {seed}")
+        np.testing.assert_array_equal(got.state, wanted.state, err_msg=f"seed {seed}")
 
 
 @SCANS
