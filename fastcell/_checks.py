@@ -1,5 +1,6 @@
 """The one place for what arguments must be, and for the words that say so: name, expectation, what came."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -41,22 +42,30 @@ def output(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: dict[
     if not out.flags.writeable:
         raise ValueError("out must be writeable, got a read-only array")
     for name, given in inputs.items():
-        if isinstance(given, np.ndarray) and np.may_share_memory(out, given):
+        is_buffer = not (given is None or isinstance(given, list | tuple | int | float))
+        if is_buffer and np.may_share_memory(out, np.asarray(given)):
             raise ValueError(f"out must not overlap an input, got memory shared with {name}")
     return out
 
 
-def memories(state: Any, shape: tuple[int, ...] | None, dtype: np.dtype[Any]) -> Array:
-    """A new, side by side copy of the carried state (any number of keys where shape starts with -1)."""
-    x = array("state", state)
+def values(name: str, given: Any) -> Array:
+    """`array`, with unsigned integers of 64 bits as signed ones."""
+    x = array(name, given)
+    if x.dtype != np.uint64:
+        return x
+    if x.size and x.max() > np.iinfo(np.int64).max:
+        raise OverflowError(f"{name} must fit int64, got {x.max()}")
+    return x.astype(np.int64)
+
+
+def memories(state: Any, shape: tuple[int, ...], dtype: np.dtype[Any], keyed: bool) -> Array:
+    """A new, side by side copy of the carried state: of `shape`, with an axis of any number of keys before it."""
+    x = values("state", state) if dtype.kind == "i" else array("state", state)
     if dtype.kind == "i" and x.dtype.kind == "f":
         raise TypeError(f"state must hold integers, as the values do, got {x.dtype}")
-    if shape is not None and (x.shape[1:] if shape[:1] == (-1,) else x.shape) != (
-        shape[1:] if shape[:1] == (-1,) else shape
-    ):
-        raise ValueError(f"state must have shape {shape}, got {x.shape}")
-    if x.dtype == np.uint64 and x.size and x.max() > np.iinfo(np.int64).max:
-        raise OverflowError(f"state must fit int64, got {x.max()}")
+    if x.ndim != len(shape) + keyed or x.shape[keyed:] != shape:
+        expected = f"(K, {', '.join(map(str, shape))})".replace(", )", ",)") if keyed else shape
+        raise ValueError(f"state must have shape {expected}, got {x.shape}")
     return np.array(x, dtype=dtype, order="C")
 
 
@@ -64,9 +73,13 @@ def fill_value(fill: Any, dtype: np.dtype[Any]) -> Any:
     """`fill` as a scalar of y's dtype."""
     if not isinstance(fill, float | int | np.floating | np.integer | np.bool):
         raise TypeError(f"fill must be a number, got {fill!r}")
-    value = float(fill)
+    try:
+        value = float(fill)
+    except OverflowError:
+        raise ValueError(f"fill must fit {dtype}, got {fill!r}") from None
     if dtype.kind == "f":
-        return dtype.type(value) if abs(value) < 3e38 else np.array(value).astype(dtype)[()]
+        with np.errstate(over="ignore") if abs(value) > 3e38 else nullcontext():
+            return dtype.type(value)
     if value != value or value in (float("inf"), float("-inf")) or int(fill) != fill:
         raise ValueError(f"fill must be an integer where the values are integers, got {fill!r}")
     if not -(2**63) <= int(fill) < 2**63:

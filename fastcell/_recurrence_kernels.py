@@ -319,6 +319,16 @@ def toy_sequence_carry(totals, bounds, forgot, start, stop, a, zero):
     return all_safe
 
 
+@inline
+def _toy_one(x1, x2, x3, y, place, overflow, fill, zero, like1, like2, like3):
+    """One step of the memory at `place`; in vectors as in _toy_serial."""
+    x, r, e = splat(load_scalar(x1, like1), 2), splat(load_scalar(x2, like2), 2), splat(load_scalar(x3, like3), 2)
+    memory, overflow = _toy_rule(splat(load_scalar(place, zero), 2), x, r, overflow)
+    store_scalar(place, first_lane(memory))
+    store_scalar(y, first_lane(_emit(memory, e, fill)))
+    return overflow
+
+
 @kernel
 def toy_keyed(
     x1, x1_t, x1_b, x2, x2_t, x2_b, x3, x3_t, x3_b, keys, keys_t, y, y_t, y_b, a, T, B, fill, zero,
@@ -326,15 +336,30 @@ def toy_keyed(
 ):  # fmt: skip
     """A memory for each key, `a` is (K, B): step t works on the row keys[t]."""
     overflow = splat(zero, 2) != 0
+    if B == 1:  # the usual case, several times faster without a loop inside
+        for t in range(T):
+            place = a + load_scalar(keys + t * keys_t, like_key) * 8
+            overflow = _toy_one(
+                x1 + t * x1_t,
+                x2 + t * x2_t,
+                x3 + t * x3_t,
+                y + t * y_t,
+                place,
+                overflow,
+                fill,
+                zero,
+                like1,
+                like2,
+                like3,
+            )
+        return any_lane(overflow)
     for t in range(T):
         row = a + load_scalar(keys + t * keys_t, like_key) * B * 8
         for b in range(B):
-            x = splat(load_scalar(x1 + t * x1_t + b * x1_b, like1), 2)
-            r = splat(load_scalar(x2 + t * x2_t + b * x2_b, like2), 2)
-            e = splat(load_scalar(x3 + t * x3_t + b * x3_b, like3), 2)
-            memory, overflow = _toy_rule(splat(load_scalar(row + b * 8, zero), 2), x, r, overflow)
-            store_scalar(row + b * 8, first_lane(memory))
-            store_scalar(y + t * y_t + b * y_b, first_lane(_emit(memory, e, fill)))
+            overflow = _toy_one(
+                x1 + t * x1_t + b * x1_b, x2 + t * x2_t + b * x2_b, x3 + t * x3_t + b * x3_b, y + t * y_t + b * y_b,
+                row + b * 8, overflow, fill, zero, like1, like2, like3,
+            )  # fmt: skip
     return any_lane(overflow)
 
 
@@ -436,6 +461,18 @@ def gated_strips(
     return any_lane(overflow)
 
 
+@inline
+def _gated_one(x, f, i, o, y, place, overflow, out_zero, zero, like_x, like_f, like_i, like_o):
+    """One step of the memory at `place`."""
+    values, gate_f = splat(load_scalar(x, like_x), 1), splat(load_scalar(f, like_f), 1)
+    gate_i, gate_o = splat(load_scalar(i, like_i), 1), splat(load_scalar(o, like_o), 1)
+    memory, overflow = _gated_rule(splat(load_scalar(place, zero), 1), values, gate_f, gate_i, overflow)
+    store_scalar(place, first_lane(memory))
+    out, overflow = _shown(memory, gate_o, overflow)
+    store_scalar(y, first_lane(convert(out, out_zero)))
+    return overflow
+
+
 @kernel
 def gated_keyed(
     x, x_t, x_b, f, f_t, f_b, i, i_t, i_b, o, o_t, o_b, keys, keys_t, y, y_t, y_b, a, T, B, out_zero, zero,
@@ -443,16 +480,19 @@ def gated_keyed(
 ):  # fmt: skip
     """A memory for each key, as in toy_keyed; with keys_t = 0 and one key it is a single sequence."""
     overflow = splat(zero, 1) != 0
+    if B == 1:
+        for t in range(T):
+            place = a + load_scalar(keys + t * keys_t, like_key) * 8
+            overflow = _gated_one(
+                x + t * x_t, f + t * f_t, i + t * i_t, o + t * o_t, y + t * y_t, place, overflow, out_zero, zero,
+                like_x, like_f, like_i, like_o,
+            )  # fmt: skip
+        return any_lane(overflow)
     for t in range(T):
         row = a + load_scalar(keys + t * keys_t, like_key) * B * 8
         for b in range(B):
-            values = splat(load_scalar(x + t * x_t + b * x_b, like_x), 1)
-            gate_f = splat(load_scalar(f + t * f_t + b * f_b, like_f), 1)
-            gate_i = splat(load_scalar(i + t * i_t + b * i_b, like_i), 1)
-            gate_o = splat(load_scalar(o + t * o_t + b * o_b, like_o), 1)
-            memory = splat(load_scalar(row + b * 8, zero), 1)
-            memory, overflow = _gated_rule(memory, values, gate_f, gate_i, overflow)
-            store_scalar(row + b * 8, first_lane(memory))
-            out, overflow = _shown(memory, gate_o, overflow)
-            store_scalar(y + t * y_t + b * y_b, first_lane(convert(out, out_zero)))
+            overflow = _gated_one(
+                x + t * x_t + b * x_b, f + t * f_t + b * f_b, i + t * i_t + b * i_b, o + t * o_t + b * o_b,
+                y + t * y_t + b * y_b, row + b * 8, overflow, out_zero, zero, like_x, like_f, like_i, like_o,
+            )  # fmt: skip
     return any_lane(overflow)

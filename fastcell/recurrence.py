@@ -177,6 +177,8 @@ def gated_scan(
         raise ValueError("x must have a time axis, got a scalar")
     gates = [_gate(name, g, values.shape) for name, g in (("f", f), ("i", i), ("o", o))]
     floats = [array.dtype for array in (values, *gates) if array.dtype.kind == "f"]
+    if not floats:
+        values, *gates = (_checks.values(name, a) for name, a in zip("xfio", (values, *gates), strict=True))
     accumulator = np.dtype(np.float64 if floats else np.int64)
     y_dtype = np.result_type(*floats) if floats else accumulator
     if values.dtype.kind != "f" and floats:
@@ -251,29 +253,23 @@ def toy_step(a: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any, Any]:
 def _three(x1: Any, x2: Any, x3: Any) -> tuple[Array, Array, Array]:
     """The three arrays of a toy scan, given as three or as one of rows [x1, x2, x3]."""
     if x2 is None and x3 is None:
-        rows = _checks.array("x", x1)
+        rows = _checks.values("x", x1)
         if rows.ndim < 2 or rows.shape[-1] != 3:
             raise ValueError(f"x must have shape (T, ..., 3) when x2 and x3 are not given, got {rows.shape}")
         values, control, emit = rows[..., 0], rows[..., 1], rows[..., 2]
     else:
         if x2 is None or x3 is None:
             raise TypeError(f"{'x2' if x2 is None else 'x3'} must be given with the other one, got None")
-        values, control, emit = _checks.array("x1", x1), _checks.array("x2", x2), _checks.array("x3", x3)
+        values, control, emit = _checks.values("x1", x1), _checks.array("x2", x2), _checks.array("x3", x3)
         if values.ndim == 0:
             raise ValueError("x1 must have a time axis, got a scalar")
         _checks.same_shape("x2", control, values.shape, "x1")
         _checks.same_shape("x3", emit, values.shape, "x1")
-    if values.dtype == np.uint64:
-        if values.size and values.max() > np.iinfo(np.int64).max:
-            raise OverflowError(f"x1 must fit int64, got {values.max()}")
-        values = values.astype(np.int64)
     return values, control, emit
 
 
 def _gate(name: str, given: Any, shape: tuple[int, ...]) -> Array:
     gate = _checks.array(name, given)
-    if gate.dtype == np.uint64:
-        raise TypeError(f"{name} must hold {_checks.VALUES} that fit int64, got uint64")
     try:
         return np.broadcast_to(gate, shape)
     except ValueError:
@@ -300,14 +296,14 @@ def _memories(state: Any, keys: Any, values: Array, accumulator: np.dtype[Any]) 
     if keys is None:
         if state is None:
             return None, np.zeros((1, *inner), accumulator)
-        return None, _checks.memories(state, inner, accumulator)[None]
+        return None, _checks.memories(state, inner, accumulator, keyed=False)[None]
     codes = _checks.array("keys", keys, "integers")
     _checks.same_shape("keys", codes, values.shape[:1], "the time axis")
     largest = int(codes.max()) if codes.size else -1
     if state is None:
         a = np.zeros((largest + 1, *inner), accumulator)
     else:
-        a = _checks.memories(state, (-1, *inner), accumulator)
+        a = _checks.memories(state, inner, accumulator, keyed=True)
     if largest < len(a) and (codes.dtype.kind == "u" or not codes.size or codes.min() >= 0):
         return codes, a
     (at,) = _checks.first_index((codes < 0) | (codes >= len(a)))
