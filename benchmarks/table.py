@@ -44,7 +44,7 @@ def scans() -> list[str]:
                 "two": lambda: scan(2),
                 "plain": lambda data=data: common.plain(data),
             },
-            rounds=5,
+            rounds=9,
         )
         one = best["one"]
         rows.append(
@@ -95,7 +95,7 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     where = (
         f"{cpu()}, vectors of {32 * LANES} bits; Python {platform.python_version()}, numba {numba.__version__}, "
-        f"NumPy {np.__version__}; commit {commit.stdout.strip()}; best of five, timed by turns."
+        f"NumPy {np.__version__}; commit {commit.stdout.strip()}; best of several, timed by turns."
     )
     table = "\n".join([where, "", *scans(), "", *keyed(), "", *small()])
     text = README.read_text()
