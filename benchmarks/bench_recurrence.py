@@ -32,20 +32,17 @@ class ToyScan:
         common.copy(self.data)
 
     def track_share_of_copy(self, name: str) -> float:
-        best = common.in_turn({"copy": lambda: common.copy(self.data), "scan": lambda: self._scan(1)})
-        return best["copy"] / best["scan"]
+        return common.ratio(lambda: common.copy(self.data), lambda: self._scan(1))
 
     track_share_of_copy.unit = "share of the copy's speed"
 
     def track_times_plain_loop(self, name: str) -> float:
-        best = common.in_turn({"plain": lambda: common.plain(self.data), "scan": lambda: self._scan(1)}, rounds=3)
-        return best["plain"] / best["scan"]
+        return common.ratio(lambda: common.plain(self.data), lambda: self._scan(1), rounds=3)
 
     track_times_plain_loop.unit = "times the plain loop's speed"
 
     def track_two_threads(self, name: str) -> float:
-        best = common.in_turn({"one": lambda: self._scan(1), "two": lambda: self._scan(2)})
-        return best["one"] / best["two"]
+        return common.ratio(lambda: self._scan(1), lambda: self._scan(2))
 
     track_two_threads.unit = "times one thread's speed"
 
@@ -64,24 +61,12 @@ class ToyScanKeys:
         dataframes.fastcell(self.events)
 
     def track_times_pandas(self) -> float:
-        best = common.in_turn(
-            {
-                "pandas": lambda: dataframes.with_pandas(self.frames["pandas"]),
-                "fastcell": lambda: dataframes.fastcell(self.events),
-            }
-        )
-        return best["pandas"] / best["fastcell"]
+        return common.ratio(lambda: dataframes.with_pandas(self.frames["pandas"]), self.time_toy_scan_keys)
 
     track_times_pandas.unit = "times pandas' speed"
 
     def track_times_polars(self) -> float:
-        best = common.in_turn(
-            {
-                "polars": lambda: dataframes.with_polars(self.frames["polars"]),
-                "fastcell": lambda: dataframes.fastcell(self.events),
-            }
-        )
-        return best["polars"] / best["fastcell"]
+        return common.ratio(lambda: dataframes.with_polars(self.frames["polars"]), self.time_toy_scan_keys)
 
     track_times_polars.unit = "times Polars' speed"
 

@@ -19,7 +19,6 @@ PROBLEMS = {
     "rows in cache 2000 x 1000": (2000, 1000, "F"),
     "sequence in cache 2000000": (2_000_000, 1, "C"),
 }
-LARGE = tuple(PROBLEMS)[:4]
 
 
 class Toy(NamedTuple):
@@ -115,6 +114,12 @@ def in_turn(functions: dict[str, Callable[[], object]], rounds: int = 5, least: 
     finally:
         gc.enable()
     return best
+
+
+def ratio(other: Callable[[], object], own: Callable[[], object], rounds: int = 5) -> float:
+    """How many times faster `own` is than `other`, in turn."""
+    best = in_turn({"other": other, "own": own}, rounds)
+    return best["other"] / best["own"]
 
 
 @cache

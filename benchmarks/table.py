@@ -88,8 +88,8 @@ def small() -> list[str]:
             }
         )
         rows.append(f"| {steps} steps | {1e6 * best['fastcell']:.1f} | {1e6 * best['plain']:.1f} |")
-    memory = min(timeit.repeat(lambda: fc.toy_step(8.0, 2.0, 1, 1), number=10_000, repeat=5)) / 10_000
-    return [*rows, f"| toy_step from Python | {1e6 * memory:.2f} | |"]
+    step = min(timeit.repeat(lambda: fc.toy_step(8.0, 2.0, 1, 1), number=10_000, repeat=5)) / 10_000
+    return [*rows, f"| toy_step from Python | {1e6 * step:.2f} | |"]
 
 
 def main() -> None:

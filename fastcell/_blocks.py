@@ -9,7 +9,7 @@ import numpy as np
 from fastcell._jit import helper, inline
 from fastcell.simd import LANES, load, load_scalar, prefetch, size_of, splat, store, store_scalar, transpose
 
-BLOCK = 128  # steps: with LANES columns of 8 bytes a block takes 8 KiB at the most
+BLOCK = 128  # steps: with LANES columns of 8 bytes a block takes 16 KiB at the most
 PACKED = BLOCK * LANES * 8
 ROW = LANES * 8
 NARROW = LANES // 2
@@ -108,3 +108,9 @@ def scatter(source, count, to, like):
         return
     for lane in range(count):
         store_scalar(to + lane * size, load_scalar(source + lane * size, like))
+
+
+@inline
+def ahead_of(stride_t, stride_b, T):
+    """How far ahead to prefetch: the next block of these columns, or of the next columns where one block is all."""
+    return LANES * stride_b if T <= BLOCK else 2 * BLOCK * stride_t

@@ -87,6 +87,15 @@ def fill_value(fill: Any, dtype: np.dtype[Any]) -> Any:
     return dtype.type(int(fill))
 
 
+ALLOWED = {-1: "-1, 0 or 1", 0: "0 or 1"}
+
+
+def other_rules(rules: Array, low: int) -> Array:
+    """Where a rule is not `low`, 0 or 1."""
+    allowed: Array = (rules == low) | (rules == 0) | (rules == 1)
+    return ~allowed
+
+
 def first_index(bad: Array) -> tuple[int, ...]:
     """Index of the first true element, in C order."""
     return tuple(int(k) for k in np.unravel_index(int(np.argmax(bad)), bad.shape))

@@ -15,7 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from fastcell._checks import Array
+from fastcell._checks import ALLOWED, Array, first_index, other_rules
 from fastcell.recurrence import toy_scan
 
 _ROWS = 1 << 18
@@ -88,17 +88,16 @@ def _numbers(batch: pa.RecordBatch, name: str, first_row: int, integer: bool) ->
                     raise BadInputError(f"row {first_row + at}, column {name}: expected {what}, got {cell!r}") from None
             raise
     numbers: Array = column.to_numpy(zero_copy_only=False)
-    if numbers.dtype.kind not in "biuf" or numbers.dtype.itemsize < 4 <= 2 * (numbers.dtype.kind == "f"):
+    if numbers.dtype.kind not in "biuf":
         raise BadInputError(f"column {name}: expected numbers, got {column.type}")
     return numbers.astype(np.float32) if numbers.dtype == np.float16 else numbers
 
 
 def _check_rules(rules: Array, name: str, low: int, first_row: int) -> None:
-    bad = ~((rules == low) | (rules == 0) | (rules == 1))
+    bad = other_rules(rules, low)
     if bad.any():
-        at = int(np.argmax(bad))
-        allowed = "-1, 0 or 1" if low else "0 or 1"
-        raise BadInputError(f"row {first_row + at}, column {name}: expected {allowed}, got {rules[at]:g}")
+        (at,) = first_index(bad)
+        raise BadInputError(f"row {first_row + at}, column {name}: expected {ALLOWED[low]}, got {rules[at]:g}")
 
 
 class _Memories:
@@ -118,7 +117,10 @@ class _Memories:
         columns = [*([self.by] if self.by else []), "memory"]
         if table.column_names != columns or (not self.by and len(table) != 1):
             raise BadInputError(f"{path}: expected a state with columns {columns}, got {table.column_names}")
-        self.values = table["memory"].to_numpy()
+        memory = table["memory"]
+        if memory.type not in (pa.float64(), pa.int64()) or memory.null_count:
+            raise BadInputError(f"{path}: expected a state with numbers in memory, got {memory.type}")
+        self.values = memory.to_numpy()
         if self.by:
             self.key_type = table.schema.field(self.by).type
             self.codes = {key: code for code, key in enumerate(table[self.by].to_pylist())}

@@ -55,9 +55,12 @@ def run(task: Callable[[int, int], _T], pieces: list[tuple[int, int]]) -> list[_
         return [task(*pieces[0])]
     if _pool is None:
         _pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="fastcell")
+    futures = []
     try:
-        futures = [_pool.submit(task, *piece) for piece in pieces[1:]]
+        for piece in pieces[1:]:
+            futures.append(_pool.submit(task, *piece))  # noqa: PERF401, since those before a failure must not be lost
     except RuntimeError:  # the interpreter is shutting down and starts no threads any more
-        return [task(*piece) for piece in pieces]
-    results = [task(*pieces[0])]
-    return results + [future.result() for future in futures]
+        pass
+    started = len(futures) + 1
+    results = [task(*piece) for piece in [pieces[0], *pieces[started:]]]
+    return [results[0], *(future.result() for future in futures), *results[1:]]

@@ -1,22 +1,19 @@
 """The toy memory cell and the gated recurrence over whole arrays: check, allocate, run, return."""
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastcell import _checks, _threads
-from fastcell import _recurrence_kernels as kernels
-from fastcell._blocks import BLOCK, PACKED
+from fastcell import _checks, _threads, _toy_kernels
 from fastcell._checks import Array
+from fastcell._dispatch import Run
 from fastcell._jit import inline
-from fastcell.simd import LANES, address
+from fastcell.simd import address
 
 __all__ = ["Scan", "gated_scan", "rules_to_gates", "toy_scan", "toy_step"]
 
 _ENOUGH = 1 << 18  # steps times columns from which a second thread pays
-_STREAM = 1 << 25  # bytes of y from which it is written past the caches: by then it would not stay in them
 
 
 class Scan(NamedTuple):
@@ -90,7 +87,8 @@ def toy_scan(
     A reset is an assignment: the memory is exactly 0 afterwards even if it was nan or infinite. float32 is
     accumulated in float64 and rounded once for each output. Steps of a column are added in their order; only a
     single column is added up in segments, so there a float may differ from the plain loop by the rounding of
-    a float64 sum. Time: bound by memory on large arrays, about 10 bytes a step for float32 and int8 rules.
+    a float64 sum. Time: large arrays in C order run near the speed of memory, of which a step with float32 and
+    int8 rules takes 10 bytes; those in F order and single columns, which are transposed first, at about half of it.
 
     References
     ----------
@@ -116,8 +114,8 @@ def toy_scan(
     control = _rules("x2", control, -1, strict)
     emit = _rules("x3", emit, 0, strict)
     count = _threads.choose(threads, values.size, _ENOUGH)
-    run = _Run([values, control, emit], y, y_dtype, a, codes, filled, count)
-    return run.scan(kernels.toy_columns, kernels.toy_strips, kernels.toy_keyed, kernels.toy_sequence)
+    run = Run([values, control, emit], y, y_dtype, a, codes, filled, count)
+    return Scan(*run.toy())
 
 
 def gated_scan(
@@ -187,8 +185,8 @@ def gated_scan(
     inputs = {"x": x, "f": f, "i": i, "o": o, "keys": keys, "state": state}
     y = None if out is None else _checks.output(out, values.shape, y_dtype, inputs)
     count = _threads.choose(threads, values.size, _ENOUGH)
-    run = _Run([values, *gates], y, y_dtype, a, codes, y_dtype.type(0), count)
-    return run.scan(kernels.gated_columns, kernels.gated_strips, kernels.gated_keyed, None)
+    run = Run([values, *gates], y, y_dtype, a, codes, y_dtype.type(0), count)
+    return Scan(*run.gated())
 
 
 def rules_to_gates(x2: ArrayLike, x3: ArrayLike) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]:
@@ -282,11 +280,10 @@ def _rules(name: str, rules: Array, low: int, strict: bool) -> Array:
     if strict and signed.size:
         flat = signed.reshape(-1, 1) if signed.ndim == 1 else signed.reshape(len(signed), -1)
         like = flat.dtype.type
-        if kernels.has_other_rules(address(flat), *flat.strides, *flat.shape, like(low), like(0)):
-            index = _checks.first_index(~((rules == low) | (rules == 0) | (rules == 1)))
-            allowed = "-1, 0 or 1" if low else "0 or 1"
+        if _toy_kernels.has_other_rules(address(flat), *flat.strides, *flat.shape, like(low), like(0)):
+            index = _checks.first_index(_checks.other_rules(rules, low))
             at = index[0] if len(index) == 1 else index
-            raise ValueError(f"{name} must be {allowed}, got {rules[index]} at index {at}")
+            raise ValueError(f"{name} must be {_checks.ALLOWED[low]}, got {rules[index]} at index {at}")
     return signed
 
 
@@ -308,155 +305,3 @@ def _memories(state: Any, keys: Any, values: Array, accumulator: np.dtype[Any]) 
         return codes, a
     (at,) = _checks.first_index((codes < 0) | (codes >= len(a)))
     raise ValueError(f"keys must be from 0 to K - 1 = {len(a) - 1}, got {codes[at]} at index {at}")
-
-
-class _Run:
-    """One checked call: brings the arrays to (T, B), picks the kernel and the threads, and takes y back."""
-
-    def __init__(
-        self,
-        arrays: list[Array],
-        out: Array | None,
-        dtype: np.dtype[Any],
-        a: Array,
-        codes: Array | None,
-        fill: Any,
-        threads: int,
-    ) -> None:
-        x = arrays[0]
-        self.shape = x.shape
-        self.columns = math.prod(x.shape[1:])
-        # columns in the order in which x has them in memory, so that any contiguous x is a matrix without a copy
-        self.axes = (
-            sorted(range(1, x.ndim), key=lambda axis: -abs(x.strides[axis])) if x.ndim > 2 else [1] * (x.ndim - 1)
-        )
-        self.arrays = [self._matrix(array) for array in arrays]
-        self.out = out
-        self.a = a if x.ndim == 2 else self._matrix(a).copy()
-        self.codes, self.threads, self.fill = codes, threads, fill
-        y = None if out is None or dtype.kind == "i" else self._matrix(out)
-        if y is None or (out is not None and not np.may_share_memory(y, out)):
-            y = np.empty_like(self.arrays[0], dtype, order="K")  # integers may overflow: they go to `out` at the end
-        self.y = y
-        self.zero = self.a.dtype.type(0)
-        self.likes = [array.dtype.type(0) for array in self.arrays]
-
-    def _matrix(self, array: Array) -> Array:
-        if len(self.axes) < 2:
-            return array if self.axes else array[:, None]
-        return array.transpose(0, *self.axes).reshape(len(array), self.columns)
-
-    def _unmatrix(self, matrix: Array) -> Array:
-        if len(self.axes) < 2:
-            return matrix if self.axes else matrix[:, 0]
-        axes = [0, *self.axes]
-        moved = matrix.reshape(len(matrix), *(self.shape[axis] for axis in self.axes))
-        return moved.transpose([axes.index(axis) for axis in range(len(axes))])
-
-    def scan(self, columns: Any, strips: Any, keyed: Any, sequence: Any) -> Scan:
-        if self.y.size and self._dispatch(columns, strips, keyed, sequence):
-            raise OverflowError("an integer memory leaves int64: x1 (or x) is too large; convert it to float64")
-        y = self.out
-        if y is None:
-            y = self._unmatrix(self.y)
-        elif not np.may_share_memory(self.y, y):
-            y[...] = self._unmatrix(self.y)
-        state = self._unmatrix(self.a)
-        return Scan(y, state if self.codes is not None else state[0])
-
-    def _dispatch(self, columns: Any, strips: Any, keyed: Any, sequence: Any) -> bool:
-        """Run the kernel that fits; returns whether an integer overflowed."""
-        T, B = self.y.shape
-        everything = [*self.arrays, self.y]
-        if self.codes is not None:
-            return self._keyed(keyed, self.codes)
-        if B == 1:
-            return self._keyed(keyed, np.zeros(1, np.int8)) if sequence is None else self._sequence(sequence)
-        pieces = _threads.split(B, LANES, self.threads)
-        beside = [array.strides[1] == array.itemsize for array in everything]
-        single = [array.strides[1] == 0 for array in everything]
-        single[0] = single[-1] = False
-        if sequence is not None:
-            single = [False] * len(single)
-        if B >= LANES and all(b or s for b, s in zip(beside, single, strict=True)):
-            return self._columns(columns, sequence is not None, pieces)
-        rows_first = abs(self.arrays[0].strides[0]) > abs(self.arrays[0].strides[1])
-        block, stretch = (8, 8) if rows_first else (BLOCK, T)
-        arguments = [part for array in everything for part in (address(array), *array.strides)]
-        tail = (self.fill, self.zero, *self.likes)
-
-        def piece(first: int, last: int) -> bool:
-            _room, work = _work()
-            overflow = strips(*arguments, address(self.a), T, first, last, block, stretch, work, *tail)
-            return bool(overflow)
-
-        return any(_threads.run(piece, pieces))
-
-    def _columns(self, columns: Any, toy: bool, pieces: list[tuple[int, int]]) -> bool:
-        T, B = self.y.shape
-        arguments: list[Any] = []
-        for k, array in enumerate([*self.arrays, self.y]):
-            gate = not toy and 0 < k < len(self.arrays)
-            arguments += [address(array), *array.strides] if gate else [address(array), array.strides[0]]
-        aligned = not (int(address(self.y)) % 16 or self.y.strides[0] % 16 or B * self.y.itemsize % 16)
-        stream = (self.y.nbytes >= _STREAM and aligned,) if toy else ()
-        tail = (self.fill, *stream, self.zero, *self.likes)
-        return any(
-            _threads.run(lambda first, last: bool(columns(*arguments, address(self.a), T, first, last, *tail)), pieces)
-        )
-
-    def _keyed(self, keyed: Any, codes: Array) -> bool:
-        T, B = self.y.shape
-        arguments = [part for array in self.arrays for part in (address(array), *array.strides)]
-        step = codes.strides[0] if self.codes is not None else 0
-        return bool(
-            keyed(
-                *arguments, address(codes), step, address(self.y), *self.y.strides, address(self.a), T, B,
-                self.fill, self.zero, *self.likes, codes.dtype.type(0),
-            )
-        )  # fmt: skip
-
-    def _sequence(self, sequence: Any) -> bool:
-        """One column. Threads begin at multiples of SEQUENCE, as one thread's blocks do: the same sums either way."""
-        T = len(self.y)
-        places = [part for array in (*self.arrays, self.y) for part in (address(array), array.strides[0])]
-        tail = (self.fill, self.zero, *self.likes)
-        pieces = _threads.split(T, kernels.SEQUENCE, self.threads)
-        starts = self._starts(pieces, places) if len(pieces) > 1 else None
-        if starts is None:
-            pieces, starts = [(0, T)], self.a.reshape(1)
-
-        def piece(first: int, last: int) -> bool:
-            memory = address(starts) + 8 * pieces.index((first, last))
-            _room, work = _work()
-            overflow = sequence(*places, memory, first, last, work, *tail)
-            return bool(overflow)
-
-        overflow = any(_threads.run(piece, pieces))
-        self.a[...] = starts[-1]
-        return overflow
-
-    def _starts(self, pieces: list[tuple[int, int]], places: list[Any]) -> Array | None:
-        """The memory at each piece's first step; None where float sums are so large that only steps in turn tell."""
-        segments = pieces[-1][0] // BLOCK
-        totals, bounds = np.empty(segments, self.zero.dtype), np.empty(segments, np.float64)
-        forgot = np.empty(segments, np.int8)
-        sums = address(totals), address(bounds), address(forgot)
-
-        def piece(first: int, last: int) -> None:
-            _room, work = _work()
-            kernels.toy_sequence_sums(*places[:4], first, last, *sums, work, self.zero, *self.likes[:2])
-
-        _threads.run(piece, _threads.split(pieces[-1][0], kernels.SEQUENCE, self.threads))
-        starts = np.full(len(pieces), self.a.item(), self.zero.dtype)
-        for k, (first, last) in enumerate(pieces[:-1]):
-            starts[k + 1] = starts[k]
-            if not kernels.toy_sequence_carry(*sums, first, last, address(starts) + 8 * (k + 1), self.zero):
-                return None
-        return starts
-
-
-def _work() -> tuple[Array, int]:
-    """Room for five packed blocks and its address, a multiple of 64; it lives as long as the array does."""
-    room = np.empty(5 * PACKED + 64, np.uint8)
-    return room, (address(room) + 63) // 64 * 64

@@ -2,11 +2,11 @@
 
 LLVM keeps such a value in a register, so a kernel written with it decides itself what stays there. Vectors
 come from `load` or `splat`; `+ - * /`, comparisons and `& | ^ ~ << >>` work lane by lane on vectors of one
-type. A comparison gives a mask: a vector of booleans, for `select` and for the masked loads and stores.
+type. A comparison gives a mask: a vector of booleans, for `select` and `any_lane`.
 
 Addresses are integers (`address(array)` plus bytes), so that one compiled kernel serves every memory layout;
 the type of what lies there is told by `like`, any scalar of that type. Nothing here checks bounds: the
-caller passes addresses that hold `lanes` elements, or a mask that stops at the end.
+caller passes addresses that hold `lanes` elements.
 
     @njit
     def add(x, y, out, n):                     # n is a multiple of LANES
@@ -29,8 +29,7 @@ from fastcell._jit import VECTOR_BITS, kernel
 LANES: int = VECTOR_BITS // 32
 """How many float32 fit a vector register. A vector with more lanes than fit takes several registers."""
 
-BOOL, FLOAT32, FLOAT64 = np.bool_(False), np.float32(0), np.float64(0)
-INT8, INT32, INT64 = np.int8(0), np.int32(0), np.int64(0)
+FLOAT64, INT8, INT64 = np.float64(0), np.int8(0), np.int64(0)
 
 
 class VectorType(types.Type):

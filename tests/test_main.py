@@ -177,6 +177,8 @@ def test_what_else_stops_a_scan(tmp_path, capsys):
     assert "expected one column 'k', got the columns" in error(source, out, "--by", "k")
     (tmp_path / "state").write_text("x")
     assert "not a state of scan" in error(source, out, "--state", tmp_path / "state")
+    pq.write_table(pa.table({"memory": ["8"]}), tmp_path / "state")
+    assert "expected a state with numbers in memory, got string" in error(source, out, "--state", tmp_path / "state")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
     assert "broken.parquet" in error(tmp_path / "broken.parquet", out)
     y = write(table().append_column("y", [[0] * 1000]), tmp_path / "y.csv")

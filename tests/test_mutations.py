@@ -29,13 +29,13 @@ for shape in ((5000,), (300, 3), (70, 37)):
         scan = fc.gated_scan(*arrays)
         assert np.array_equal(scan.y, y) and np.array_equal(scan.state, a), (shape, order)
 """
-KERNELS = "_recurrence_kernels.py"
+KERNELS, GATED = "_toy_kernels.py", "_gated_kernels.py"
 MUTANTS = {
     "none": (KERNELS, "", ""),
     "a reset keeps": (KERNELS, "return select(r == -1, 0, a), overflow", "return a, overflow"),
     "an emit at another rule": (KERNELS, "return select(e == 1,", "return select(e == 0,"),
-    "gates swapped": (KERNELS, "kept, added = f * a, i * x", "kept, added = i * a, f * x"),
-    "the output gate forgotten": (KERNELS, "return o * a, overflow", "return a, overflow"),
+    "gates swapped": (GATED, "kept, added = f * a, i * x", "kept, added = i * a, f * x"),
+    "the output gate forgotten": (GATED, "return o * a, overflow", "return a, overflow"),
     "no tail": (KERNELS, "        if whole < last:\n            overflow", "        if False:\n            overflow"),
     "memory dropped between blocks": (
         KERNELS,
@@ -98,7 +98,7 @@ CHECKED = {
     "a keep adds": Mutant("columns", KERNELS, "a = select(r == 1, a + x, a)", "a = select(r >= 0, a + x, a)"),
     "resets don't stop a carry": Mutant("sequence", KERNELS, CARRY, "carry = carry + total"),
     "no carry between threads": Mutant(
-        "sequence", "recurrence.py", "starts[k + 1] = starts[k]", "starts[k + 1] = 0 * starts[k]"
+        "sequence", "_dispatch.py", "starts[k + 1] = starts[k]", "starts[k + 1] = 0 * starts[k]"
     ),
     "floats overflow in another order": Mutant("overflowing_floats", KERNELS, "HUGE = 1e300", "HUGE = 1e999"),
     "one memory for all keys": Mutant(
@@ -113,7 +113,7 @@ CHECKED = {
     "a column belongs to no thread": Mutant(
         "columns", "_threads.py", "k // parts * step for", "k // parts * step + 1 for"
     ),
-    "gated tail columns come from elsewhere": Mutant("gated_columns", KERNELS, "tail, last - LANES", "tail, first"),
+    "gated tail columns come from elsewhere": Mutant("gated_columns", GATED, "tail, last - LANES", "tail, first"),
 }
 
 

@@ -112,3 +112,23 @@ def test_run_without_a_pool_that_takes_work(monkeypatch):
     pool.shutdown()
     monkeypatch.setattr(_threads, "_pool", pool)  # as in an interpreter that is about to end
     assert _threads.run(lambda first, last: last, PIECES) == [1, 2, 3, 4]
+
+
+def test_each_piece_runs_once_when_no_more_threads_start(monkeypatch):
+    pool = ThreadPoolExecutor(2)
+
+    class Closing:
+        submitted = 0
+
+        def submit(self, task, *piece):
+            if self.submitted == 2:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            self.submitted += 1
+            return pool.submit(task, *piece)
+
+    monkeypatch.setattr(_threads, "_pool", Closing())
+    ran = []
+    pieces = [(k, k + 1) for k in range(6)]
+    assert _threads.run(lambda first, last: ran.append(first) or first, pieces) == list(range(6))
+    assert sorted(ran) == list(range(6))
+    pool.shutdown()
