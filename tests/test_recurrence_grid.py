@@ -8,7 +8,7 @@ import problems
 import pytest
 
 import fastcell as fc
-from fastcell import recurrence
+from fastcell import _dispatch
 from fastcell.simd import LANES
 
 # Values, control, emit: every dtype in every place; more combinations would only take longer to compile.
@@ -220,7 +220,7 @@ def test_keys_of_any_integer_dtype(dtype):
 @pytest.mark.parametrize("shape", [(40, 32), (41, 37), (3, 8), (4, 64)], ids=str)
 def test_writing_past_the_caches(shape, dtype, monkeypatch):
     arrays = toy_inputs(shape, (dtype, "int8", "int8"))
-    monkeypatch.setattr(recurrence, "_STREAM", 0)  # as if y were too large for the caches
+    monkeypatch.setattr(_dispatch, "_STREAM", 0)  # as if y were too large for the caches
     for threads in THREADS:
         expected.agree(fc.toy_scan(*arrays, threads=threads), expected.toy(*arrays), f"{threads} threads")
 
