@@ -7,7 +7,8 @@ Columns of which the steps are side by side are transposed in registers; others 
 import numpy as np
 
 from fastcell._jit import helper, inline
-from fastcell.simd import LANES, load, load_scalar, prefetch, size_of, splat, store, store_scalar, transpose
+from fastcell.simd import LANES, load, load_scalar, prefetch, size_of, splat, store, store_scalar
+from fastcell.tiles import transpose
 
 BLOCK = 128  # steps: with LANES columns of 8 bytes a block takes 16 KiB at the most
 PACKED = BLOCK * LANES * 8

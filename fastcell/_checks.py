@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 VALUES = "bool, integers, float32 or float64"
-_KINDS = {VALUES: "biuf", "integers": "iu"}
+NUMBERS = "real numbers"
+_KINDS = {VALUES: "biuf", NUMBERS: "biuf", "integers": "iu"}
 
 
 def array(name: str, given: Any, expected: str = VALUES) -> Array:
@@ -17,13 +18,23 @@ def array(name: str, given: Any, expected: str = VALUES) -> Array:
     x = given if type(given) is np.ndarray else np.asarray(given)
     if not x.size and isinstance(given, list | tuple):
         x = x.astype(np.int64 if expected == "integers" else x.dtype)  # NumPy takes an empty list for floats
-    if x.dtype.kind not in _KINDS[expected] or x.dtype.char in "eg":
+    if x.dtype.kind not in _KINDS[expected] or (expected == VALUES and x.dtype.char in "eg"):
         raise TypeError(f"{name} must hold {expected}, got {x.dtype}")
     if not x.dtype.isnative:
         x = x.astype(x.dtype.newbyteorder("="))
     elif not x.flags.aligned:
         x = x.copy()
     return x.view(np.int8) if x.dtype.kind == "b" else x
+
+
+def size(name: str, given: Any, least: int) -> int:
+    """A whole number that counts something."""
+    if isinstance(given, bool) or not hasattr(given, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {type(given).__name__}")
+    number: int = given.__index__()
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
 
 
 def same_shape(name: str, x: Array, expected: tuple[int, ...], of: str) -> None:

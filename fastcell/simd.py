@@ -203,11 +203,40 @@ def _load(dtype: types.Type, lanes: int) -> tuple[VectorType, Any]:
     return vector, codegen
 
 
+def _width(dtype: types.Type) -> int:
+    return VECTOR_BITS // (8 * _size(dtype))
+
+
 @intrinsic(prefer_literal=True)
-def load(typingctx, address, like, lanes):
-    """`lanes` values of like's type that stand side by side at the address."""
-    vector, codegen = _load(types.unliteral(like), lanes.literal_value)
+def load(typingctx, address, like, lanes=None):
+    """`lanes` values of like's type that stand side by side at the address; without `lanes`, a registerful."""
+    dtype = types.unliteral(like)
+    if not isinstance(lanes, types.IntegerLiteral):
+        vector, codegen = _load(dtype, _width(dtype))
+        return vector(types.uintp, like, types.Omitted(None)), codegen
+    vector, codegen = _load(dtype, lanes.literal_value)
     return vector(types.uintp, like, lanes), codegen
+
+
+@intrinsic
+def width(typingctx, like):
+    """How many values of like's type fill a vector register."""
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(ir.IntType(64), _width(types.unliteral(like)))
+
+    return types.int64(like), codegen
+
+
+@intrinsic
+def zeros(typingctx, like):
+    """A registerful of zeros of like's type."""
+    vector = VectorType(types.unliteral(like), _width(types.unliteral(like)))
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(_llvm(vector), None)
+
+    return vector(like), codegen
 
 
 @intrinsic
@@ -219,6 +248,42 @@ def store(typingctx, address, vector):
         stored.align = _size(vector.dtype)
 
     return types.void(types.uintp, vector), codegen
+
+
+def _first(builder: Any, vector: VectorType, count: Any) -> Any:
+    """The mask of a vector's first `count` lanes."""
+    lanes = ir.VectorType(count.type, vector.lanes)
+    counts = builder.insert_element(ir.Constant(lanes, ir.Undefined), count, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), None)
+    return builder.icmp_signed(
+        "<", ir.Constant(lanes, list(range(vector.lanes))), builder.shuffle_vector(counts, counts, zeros)
+    )
+
+
+@intrinsic
+def load_first(typingctx, address, like, count):
+    """A registerful of which only the first `count` values are there to read; the lanes after them are 0."""
+    vector = VectorType(types.unliteral(like), _width(types.unliteral(like)))
+
+    def codegen(context, builder, sig, args):
+        kind = _llvm(vector)
+        place, align = _pointer(builder, args[0], kind), ir.Constant(ir.IntType(32), _size(vector.dtype))
+        name = f"llvm.masked.load.{_suffix(vector)}.p0"
+        return _call(builder, name, kind, [place, align, _first(builder, vector, args[2]), ir.Constant(kind, None)])
+
+    return vector(types.uintp, like, types.int64), codegen
+
+
+@intrinsic
+def store_first(typingctx, address, vector, count):
+    """Write the first `count` lanes and nothing after them."""
+
+    def codegen(context, builder, sig, args):
+        place, align = _pointer(builder, args[0], args[1].type), ir.Constant(ir.IntType(32), _size(vector.dtype))
+        name = f"llvm.masked.store.{_suffix(vector)}.p0"
+        _call(builder, name, ir.VoidType(), [args[1], place, align, _first(builder, vector, args[2])])
+
+    return types.void(types.uintp, vector, types.int64), codegen
 
 
 @intrinsic
@@ -375,12 +440,55 @@ def select(typingctx, mask, yes, no):
 
 @intrinsic
 def fma(typingctx, a, b, c):
-    """a * b + c, rounded once."""
+    """a * b + c, rounded once; a number among them goes to every lane."""
+    vector = next((kind for kind in (a, b, c) if isinstance(kind, VectorType)), None)
+    kinds = [kind if isinstance(kind, VectorType) else vector.dtype for kind in (a, b, c)]
 
     def codegen(context, builder, sig, args):
-        return _call(builder, f"llvm.fma.{_suffix(a)}", _llvm(a), list(args))
+        return _call(builder, f"llvm.fma.{_suffix(vector)}", _llvm(vector), _vectors(builder, sig, args))
 
-    return a(a, a, a), codegen
+    return vector(*kinds), codegen
+
+
+@intrinsic
+def polynomial(typingctx, x, coefficients):
+    """coefficients[0] + coefficients[1] * x + ..., a tuple of numbers, by Horner's rule in fma."""
+
+    def codegen(context, builder, sig, args):
+        name, kind = f"llvm.fma.{_suffix(x)}", _llvm(x)
+        numbers = [
+            context.cast(builder, one, coefficients.dtype, x.dtype) for one in cgutils.unpack_tuple(builder, args[1])
+        ]
+        terms = [_splat(builder, x, number) for number in numbers]
+        total = terms[-1]
+        for term in reversed(terms[:-1]):
+            total = _call(builder, name, kind, [total, args[0], term])
+        return total
+
+    return x(x, coefficients), codegen
+
+
+@intrinsic
+def bits(typingctx, x):
+    """The lanes' bits as signed integers of their width; of integers, as floats."""
+    integer = {types.float32: types.int32, types.float64: types.int64}
+    kinds = {**integer, **{to: source for source, to in integer.items()}}
+    vector = VectorType(kinds[x.dtype], x.lanes)
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], _llvm(vector))
+
+    return vector(x), codegen
+
+
+@intrinsic
+def is_double(typingctx, x):
+    """Whether the lanes are float64: a constant, so that code for the other case is not compiled."""
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(ir.IntType(1), x.dtype == types.float64)
+
+    return types.boolean(x), codegen
 
 
 @intrinsic
@@ -426,52 +534,3 @@ def _overflow(operation: str, vector: VectorType) -> Any:
         return builder.extract_value(_call(builder, name, result, list(args)), 1)
 
     return codegen
-
-
-def _riffle(builder: Any, parts: list[Any], longest: int) -> list[Any]:
-    """Interleave the first half of a list of vectors with the second, as one riffles a pack of cards."""
-    length = parts[0].type.count
-    index = ir.VectorType(ir.IntType(32), min(2 * length, longest))
-    order = [k // 2 + (k % 2) * length for k in range(2 * length)]
-    orders = [order[k : k + index.count] for k in range(0, 2 * length, index.count)]
-    half = len(parts) // 2
-    return [
-        builder.shuffle_vector(a, b, ir.Constant(index, order))
-        for a, b in zip(parts[:half], parts[half:], strict=True)
-        for order in orders
-    ]
-
-
-@intrinsic(prefer_literal=True)
-def transpose(typingctx, source, source_stride, rows_there, to, to_stride, columns_there, like, rows, columns):
-    """Write the (rows, columns) block at `source` to `to` as (columns, rows): log2(rows) riffles in registers.
-
-    Strides are bytes from row to row. Where fewer rows are there to read, or columns to write, than the block has,
-    the last one stands for the others: read again, or written over. `rows` and `columns` are literal powers of two.
-    """
-    element, n, m = types.unliteral(like), rows.literal_value, columns.literal_value
-
-    def codegen(context, builder, sig, args):
-        def row(base, stride, there, k):
-            number = ir.Constant(there.type, k)
-            last = builder.sub(there, ir.Constant(there.type, 1))
-            number = builder.select(builder.icmp_signed("<", number, there), number, last)
-            return builder.add(base, builder.mul(number, stride))
-
-        parts = []
-        for k in range(n):
-            from_row = row(*args[:3], k)
-            loaded = builder.load(_pointer(builder, from_row, ir.VectorType(_element(element), m)))
-            loaded.align = _size(element)
-            parts.append(loaded)
-        for _ in range(n.bit_length() - 1):
-            parts = _riffle(builder, parts, max(n, m))
-        for k in reversed(range(m)):  # so that of columns written over the true one stays
-            whole, first = parts[k * n // max(n, m)], k * n % max(n, m)
-            pick = ir.Constant(ir.VectorType(ir.IntType(32), n), list(range(first, first + n)))
-            piece = builder.shuffle_vector(whole, whole, pick)
-            stored = builder.store(piece, _pointer(builder, row(*args[3:6], k), piece.type))
-            stored.align = _size(element)
-
-    sig = types.void(types.uintp, types.intp, types.intp, types.uintp, types.intp, types.intp, like, rows, columns)
-    return sig, codegen

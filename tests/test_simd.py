@@ -29,8 +29,8 @@ from fastcell.simd import (
     store,
     store_scalar,
     store_stream,
-    transpose,
 )
+from fastcell.tiles import transpose
 
 FLOATS = ("float32", "float64")
 SIGNED = ("int8", "int16", "int32", "int64")

@@ -1,0 +1,325 @@
+"""The LSTM's loops: one layer, one direction, over all steps of a range of rows.
+
+Vectors run over hidden units: a group is as many as fill a register, padded with units of weight zero. Weights lie as
+(groups, K, 4, lanes), the four gates i, f, g, o of a group side by side. Each gate is one chain of fma, bias, then
+x's values upward, then h's, whatever the batch around a row: the same bits always.
+
+A block of rows goes through time in stretches. x's products of a whole stretch come first, as one matrix product in
+which every step of every row is a row; then, step by step, h's products are added and the cell is updated. Between
+the two a gate waits in the cache, which costs little beside its fma and keeps the weights of one half there at a time.
+"""
+
+from fastcell._jit import VECTOR_BITS, inline, kernel
+from fastcell.activations import activate, sigmoid, tanh
+from fastcell.simd import (
+    INT8,
+    INT64,
+    fma,
+    load,
+    load_first,
+    load_scalar,
+    select,
+    size_of,
+    zeros,
+    store,
+    store_first,
+    store_scalar,
+    width,
+)
+from fastcell.tiles import multiply_add
+
+TILE = 6 if VECTOR_BITS == 512 else 3
+"""Rows of a tile: 24 sums in 32 registers, or 12 in 16."""
+
+
+@inline
+def _tile(start, start_row, to, to_row, w, w_group, rows_at, offset, steps, count, like):
+    if TILE == 6:
+        if count == 6:
+            multiply_add(start, start_row, to, to_row, w, w_group, rows_at, offset, steps, like, 6, 1)
+            return
+        if count == 5:
+            multiply_add(start, start_row, to, to_row, w, w_group, rows_at, offset, steps, like, 5, 1)
+            return
+        if count == 4:
+            multiply_add(start, start_row, to, to_row, w, w_group, rows_at, offset, steps, like, 4, 1)
+            return
+    if count == 3:
+        multiply_add(start, start_row, to, to_row, w, w_group, rows_at, offset, steps, like, 3, 1)
+    elif count == 2:
+        multiply_add(start, start_row, to, to_row, w, w_group, rows_at, offset, steps, like, 2, 1)
+    elif count == 1:
+        multiply_add(start, start_row, to, to_row, w, w_group, rows_at, offset, steps, like, 1, 1)
+
+
+@inline
+def _products(start, start_row, to, to_row, groups, w, w_group, rows_at, offset, steps, count, like):
+    """Add w times each of `count` rows of x to `start`, into `to`, for `groups` groups; rows in tiles of equal size."""
+    group_bytes = 4 * width(like) * size_of(like)
+    g = 0
+    if count == 1:  # several groups at once, so that a sum need not wait for the one before it
+        while g + TILE // 3 * 2 <= groups:
+            if TILE == 6:
+                multiply_add(
+                    start + g * group_bytes,
+                    start_row,
+                    to + g * group_bytes,
+                    to_row,
+                    w + g * w_group,
+                    w_group,
+                    rows_at,
+                    offset,
+                    steps,
+                    like,
+                    1,
+                    4,
+                )
+            else:
+                multiply_add(
+                    start + g * group_bytes,
+                    start_row,
+                    to + g * group_bytes,
+                    to_row,
+                    w + g * w_group,
+                    w_group,
+                    rows_at,
+                    offset,
+                    steps,
+                    like,
+                    1,
+                    2,
+                )
+            g += TILE // 3 * 2
+    elif count == 2 and TILE == 6:
+        while g + 3 <= groups:
+            multiply_add(
+                start + g * group_bytes,
+                start_row,
+                to + g * group_bytes,
+                to_row,
+                w + g * w_group,
+                w_group,
+                rows_at,
+                offset,
+                steps,
+                like,
+                2,
+                3,
+            )
+            g += 3
+    tiles = (count + TILE - 1) // TILE
+    small = count // max(tiles, 1)
+    large = count - small * tiles  # so many tiles have one row more
+    while g < groups:
+        row = 0
+        for tile in range(tiles):
+            many = small + 1 if tile < large else small
+            _tile(
+                start + g * group_bytes + row * start_row,
+                start_row,
+                to + g * group_bytes + row * to_row,
+                to_row,
+                w + g * w_group,
+                w_group,
+                rows_at + row * 8,
+                offset,
+                steps,
+                many,
+                like,
+            )
+            row += many
+        g += 1
+
+
+@inline
+def _clamp(x, limit):
+    x = select(x < -limit, -limit, x)
+    return select(x > limit, limit, x)
+
+
+@inline
+def _activate(x, activations, which):
+    return activate(x, activations[which, 0], activations[which, 1], activations[which, 2])
+
+
+@inline
+def _cell(gates, c_at, h_at, unit, special, like):
+    """c = f * c + i * g and h = o * tanh(c), for the units of one vector in one row."""
+    v = width(like) * size_of(like)
+    i, f, g, o = load(gates, like), load(gates + v, like), load(gates + 2 * v, like), load(gates + 3 * v, like)
+    c = load(c_at, like)
+    if special is None:
+        c = fma(sigmoid(f), c, sigmoid(i) * tanh(g))
+        store(c_at, c)
+        store(h_at, sigmoid(o) * tanh(c))
+    else:
+        activations, peephole, clip, coupled = special
+        at = peephole + unit * 3 * v
+        if peephole != 0:
+            i, f = fma(load(at, like), c, i), fma(load(at + v, like), c, f)
+        i = _activate(_clamp(i, clip), activations, 0)
+        f = 1.0 - i if coupled else _activate(_clamp(f, clip), activations, 0)
+        c = fma(f, c, i * _activate(_clamp(g, clip), activations, 1))
+        if peephole != 0:
+            o = fma(load(at + 2 * v, like), c, o)
+        store(c_at, c)
+        store(h_at, _activate(_clamp(o, clip), activations, 0) * _activate(c, activations, 2))
+
+
+@inline
+def _copy(source, to, count, like):
+    v = width(like)
+    k = 0
+    while k + v <= count:
+        store(to + k * size_of(like), load(source + k * size_of(like), like))
+        k += v
+    if k < count:
+        store_first(to + k * size_of(like), load_first(source + k * size_of(like), like, count - k), count - k)
+
+
+@inline
+def _zero(to, count, like):
+    v = width(like)
+    k = 0
+    while k + v <= count:
+        store(to + k * size_of(like), zeros(like))
+        k += v
+    while k < count:
+        store_scalar(to + k * size_of(like), like)
+        k += 1
+
+
+@inline
+def _row(order, k):
+    return k if order == 0 else load_scalar(order + 8 * k, INT64)
+
+
+@inline
+def _end(ends, b, T):
+    return T if ends == 0 else load_scalar(ends + 8 * b, INT64)
+
+
+@kernel
+def lstm_layer(
+    x, y, states, order, ends, reset, sizes, rows, block, stretch, weights, special, backwards, places, like
+):  # fmt: skip
+    """Addresses with strides in bytes: x, y and reset (address, step, row); rows of states side by side.
+
+    sizes: (T, I, H, P), P the values of h that return: H without a projection. states: h and c at the start (0 for
+    zeros) and at the end. order, ends: rows by falling length and each row's steps, addresses of int64, or 0. reset: 0
+    for none. weights: of x, of h, bias, of the projection or 0, zeros. special: None for sigmoid, tanh, tanh alone, or
+    the activations, the peepholes' address or 0, clip, coupled. places: scratch for gates, h, h before its
+    projection, c, two tables.
+    """
+    T, inputs, hidden, returned = sizes
+    w_x, w_h, bias, w_p, nothing = weights
+    gates, hs, full, cs, x_table, h_table = places
+    size, v = size_of(like), width(like)
+    groups = (hidden + v - 1) // v
+    group_bytes = 4 * v * size
+    gate_row, c_row = groups * group_bytes, groups * v * size
+    p_groups = (returned + 4 * v - 1) // (4 * v)
+    h_row = c_row if w_p == 0 else p_groups * group_bytes
+    dx, dy = (-x[1], -y[1]) if backwards else (x[1], y[1])
+    for first in range(rows[0], rows[1], block):
+        count = min(block, rows[1] - first)
+        flip = block * h_row
+        for r in range(count):
+            b = _row(order, first + r)
+            _zero(hs + r * h_row, h_row // size, like)
+            _zero(cs + r * c_row, c_row // size, like)
+            if states[0] != 0:
+                _copy(states[0] + b * returned * size, hs + r * h_row, returned, like)
+                _copy(states[1] + b * hidden * size, cs + r * c_row, hidden, like)
+            store_scalar(h_table + r * 8, hs + r * h_row)
+        longest = _end(ends, _row(order, first), T)
+        s = 0
+        active = count
+        while s < longest:
+            many = min(max(stretch // count, 1), longest - s)
+            filled = 0
+            here = active
+            for q in range(s, s + many):
+                for r in range(here):
+                    b = _row(order, first + r)
+                    end = _end(ends, b, T)
+                    if q >= end:
+                        here = r
+                        break
+                    start = x[0] + b * x[2] + ((end - 1) * x[1] if backwards else 0)
+                    store_scalar(x_table + filled * 8, start + q * dx)
+                    filled += 1
+            _products(bias, 0, gates, gate_row, groups, w_x, inputs * group_bytes, x_table, 0, inputs, filled, like)
+            at = gates
+            for q in range(s, s + many):
+                while _end(ends, _row(order, first + active - 1), T) <= q:
+                    active -= 1
+                old, new = (flip, 0) if q & 1 else (0, flip)
+                if reset[0] != 0:
+                    for r in range(active):
+                        b = _row(order, first + r)
+                        if load_scalar(reset[0] + q * reset[1] + b * reset[2], INT8) != 0:
+                            _zero(hs + old + r * h_row, h_row // size, like)
+                            _zero(cs + r * c_row, c_row // size, like)
+                h_new, h_new_row = (hs + new, h_row) if w_p == 0 else (full, c_row)
+                g = 0
+                step = groups if active <= 2 else 1
+                while g < groups:
+                    here_at = at + g * group_bytes
+                    _products(
+                        here_at,
+                        gate_row,
+                        here_at,
+                        gate_row,
+                        step,
+                        w_h + g * returned * group_bytes,
+                        returned * group_bytes,
+                        h_table,
+                        old,
+                        returned,
+                        active,
+                        like,
+                    )
+                    for r in range(active):
+                        for k in range(g, g + step):
+                            _cell(
+                                at + r * gate_row + k * group_bytes,
+                                cs + r * c_row + k * v * size,
+                                h_new + r * h_new_row + k * v * size,
+                                k * size,
+                                special,
+                                like,
+                            )
+                    g += step
+                if w_p != 0:
+                    for r in range(active):
+                        store_scalar(h_table + (block + r) * 8, full + r * c_row)
+                    _products(
+                        nothing,
+                        0,
+                        hs + new,
+                        h_row,
+                        p_groups,
+                        w_p,
+                        hidden * group_bytes,
+                        h_table + block * 8,
+                        0,
+                        hidden,
+                        active,
+                        like,
+                    )
+                for r in range(active):
+                    b = _row(order, first + r)
+                    end = _end(ends, b, T)
+                    start = y[0] + b * y[2] + ((end - 1) * y[1] if backwards else 0)
+                    _copy(hs + new + r * h_row, start + q * dy, returned, like)
+                at += active * gate_row
+            s += many
+        for r in range(count):
+            b = _row(order, first + r)
+            end = _end(ends, b, T)
+            last = flip if end & 1 else 0
+            _copy(hs + last + r * h_row, states[2] + b * returned * size, returned, like)
+            _copy(cs + r * c_row, states[3] + b * hidden * size, hidden, like)
+            for t in range(end, T):
+                _zero(y[0] + b * y[2] + t * y[1], returned, like)
