@@ -10,7 +10,7 @@ the two a gate waits in the cache, which costs little beside its fma and keeps t
 """
 
 from fastcell._jit import VECTOR_BITS, inline, kernel
-from fastcell.activations import activate, sigmoid, tanh
+from fastcell.activations import activate, sigmoid, sigmoid_parts, tanh_parts
 from fastcell.simd import (
     INT8,
     INT64,
@@ -20,11 +20,11 @@ from fastcell.simd import (
     load_scalar,
     select,
     size_of,
-    zeros,
     store,
     store_first,
     store_scalar,
     width,
+    zeros,
 )
 from fastcell.tiles import multiply_add
 
@@ -57,56 +57,13 @@ def _products(start, start_row, to, to_row, groups, w, w_group, rows_at, offset,
     """Add w times each of `count` rows of x to `start`, into `to`, for `groups` groups; rows in tiles of equal size."""
     group_bytes = 4 * width(like) * size_of(like)
     g = 0
-    if count == 1:  # several groups at once, so that a sum need not wait for the one before it
-        while g + TILE // 3 * 2 <= groups:
-            if TILE == 6:
-                multiply_add(
-                    start + g * group_bytes,
-                    start_row,
-                    to + g * group_bytes,
-                    to_row,
-                    w + g * w_group,
-                    w_group,
-                    rows_at,
-                    offset,
-                    steps,
-                    like,
-                    1,
-                    4,
-                )
-            else:
-                multiply_add(
-                    start + g * group_bytes,
-                    start_row,
-                    to + g * group_bytes,
-                    to_row,
-                    w + g * w_group,
-                    w_group,
-                    rows_at,
-                    offset,
-                    steps,
-                    like,
-                    1,
-                    2,
-                )
-            g += TILE // 3 * 2
-    elif count == 2 and TILE == 6:
-        while g + 3 <= groups:
+    if count == 1:  # two groups at once: a sum need not wait for the one before it
+        while g + 2 <= groups:
+            here = g * group_bytes
             multiply_add(
-                start + g * group_bytes,
-                start_row,
-                to + g * group_bytes,
-                to_row,
-                w + g * w_group,
-                w_group,
-                rows_at,
-                offset,
-                steps,
-                like,
-                2,
-                3,
-            )
-            g += 3
+                start + here, start_row, to + here, to_row, w + g * w_group, w_group, rows_at, offset, steps, like, 1, 2
+            )  # fmt: skip
+            g += 2
     tiles = (count + TILE - 1) // TILE
     small = count // max(tiles, 1)
     large = count - small * tiles  # so many tiles have one row more
@@ -149,9 +106,11 @@ def _cell(gates, c_at, h_at, unit, special, like):
     i, f, g, o = load(gates, like), load(gates + v, like), load(gates + 2 * v, like), load(gates + 3 * v, like)
     c = load(c_at, like)
     if special is None:
-        c = fma(sigmoid(f), c, sigmoid(i) * tanh(g))
+        (i, i_part), (g, g_part) = sigmoid_parts(i), tanh_parts(g)
+        c = fma(sigmoid(f), c, (i * g) / (i_part * g_part))
         store(c_at, c)
-        store(h_at, sigmoid(o) * tanh(c))
+        (o, o_part), (h, h_part) = sigmoid_parts(o), tanh_parts(c)
+        store(h_at, (o * h) / (o_part * h_part))
     else:
         activations, peephole, clip, coupled = special
         at = peephole + unit * 3 * v
@@ -236,10 +195,10 @@ def lstm_layer(
         s = 0
         active = count
         while s < longest:
-            many = min(max(stretch // count, 1), longest - s)
+            ahead = min(max(stretch // count, 1), longest - s)
             filled = 0
             here = active
-            for q in range(s, s + many):
+            for q in range(s, s + ahead):
                 for r in range(here):
                     b = _row(order, first + r)
                     end = _end(ends, b, T)
@@ -251,7 +210,7 @@ def lstm_layer(
                     filled += 1
             _products(bias, 0, gates, gate_row, groups, w_x, inputs * group_bytes, x_table, 0, inputs, filled, like)
             at = gates
-            for q in range(s, s + many):
+            for q in range(s, s + ahead):
                 while _end(ends, _row(order, first + active - 1), T) <= q:
                     active -= 1
                 old, new = (flip, 0) if q & 1 else (0, flip)
@@ -262,35 +221,22 @@ def lstm_layer(
                             _zero(hs + old + r * h_row, h_row // size, like)
                             _zero(cs + r * c_row, c_row // size, like)
                 h_new, h_new_row = (hs + new, h_row) if w_p == 0 else (full, c_row)
-                g = 0
-                step = groups if active <= 2 else 1
-                while g < groups:
+                many = 2 if active == 1 else 1
+                pieces = (groups + many - 1) // many
+                for piece in range(pieces):  # there and back: the cache still holds the weights of the last ones
+                    g = many * (pieces - 1 - piece if q & 1 else piece)
+                    wide = min(many, groups - g)
                     here_at = at + g * group_bytes
                     _products(
-                        here_at,
-                        gate_row,
-                        here_at,
-                        gate_row,
-                        step,
-                        w_h + g * returned * group_bytes,
-                        returned * group_bytes,
-                        h_table,
-                        old,
-                        returned,
-                        active,
-                        like,
-                    )
+                        here_at, gate_row, here_at, gate_row, wide, w_h + g * returned * group_bytes,
+                        returned * group_bytes, h_table, old, returned, active, like,
+                    )  # fmt: skip
                     for r in range(active):
-                        for k in range(g, g + step):
+                        for k in range(g, g + wide):
                             _cell(
-                                at + r * gate_row + k * group_bytes,
-                                cs + r * c_row + k * v * size,
-                                h_new + r * h_new_row + k * v * size,
-                                k * size,
-                                special,
-                                like,
-                            )
-                    g += step
+                                at + r * gate_row + k * group_bytes, cs + r * c_row + k * v * size,
+                                h_new + r * h_new_row + k * v * size, k, special, like,
+                            )  # fmt: skip
                 if w_p != 0:
                     for r in range(active):
                         store_scalar(h_table + (block + r) * 8, full + r * c_row)
@@ -314,7 +260,7 @@ def lstm_layer(
                     start = y[0] + b * y[2] + ((end - 1) * y[1] if backwards else 0)
                     _copy(hs + new + r * h_row, start + q * dy, returned, like)
                 at += active * gate_row
-            s += many
+            s += ahead
         for r in range(count):
             b = _row(order, first + r)
             end = _end(ends, b, T)

@@ -76,7 +76,9 @@ def _power(n):
 
 @inline
 def _magnitude(x):
-    return select(x < 0, -x, x)
+    if is_double(x):
+        return bits(bits(x) & ((1 << 63) - 1))
+    return bits(bits(x) & ((1 << 31) - 1))
 
 
 @inline
@@ -100,19 +102,33 @@ def _exp_negative(a):
 
 
 @inline
+def sigmoid_parts(x):
+    """sigmoid(x) as a numerator and a denominator from 1 to 2, so that a product takes one division for two."""
+    e = _exp_negative(-_magnitude(x))
+    return select(x < 0, e, 1.0), 1.0 + e
+
+
+@inline
+def tanh_parts(x):
+    """tanh(x) as a numerator and a denominator from 1 to 2."""
+    a = _magnitude(x) * -2.0
+    n, q = _split(select(a < -44.0, -44.0, a))
+    power = _power(n)
+    return _with_sign(fma(-power, q, 1.0 - power), x), fma(power, q, 1.0 + power)
+
+
+@inline
 def sigmoid(x):
     """1 / (1 + exp(-x))."""
-    e = _exp_negative(-_magnitude(x))
-    return select(x < 0, e, 1.0) / (1.0 + e)
+    numerator, denominator = sigmoid_parts(x)
+    return numerator / denominator
 
 
 @inline
 def tanh(x):
     """(1 - exp(-2 |x|)) / (1 + exp(-2 |x|)), with the sign of x."""
-    a = _magnitude(x) * -2.0
-    n, q = _split(select(a < -44.0, -44.0, a))
-    power = _power(n)
-    return _with_sign(fma(-power, q, 1.0 - power) / fma(power, q, 1.0 + power), x)
+    numerator, denominator = tanh_parts(x)
+    return numerator / denominator
 
 
 @inline
@@ -128,10 +144,7 @@ def softplus(x):
     """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))."""
     e = _exp_negative(-_magnitude(x))
     u = e / (e + 2.0)
-    if is_double(x):
-        rest = u * polynomial(u * u, _LOG_DOUBLE)
-    else:
-        rest = u * polynomial(u * u, _LOG_SINGLE)
+    rest = u * (polynomial(u * u, _LOG_DOUBLE) if is_double(x) else polynomial(u * u, _LOG_SINGLE))
     return select(x < 0, 0.0, x) + rest
 
 

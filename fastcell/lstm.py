@@ -1,33 +1,19 @@
 """The LSTM forward pass: check, allocate, run, return."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from fastcell import _checks, _threads
+from fastcell import _checks, _lstm_driver, _threads
 from fastcell._checks import Array
-from fastcell._jit import VECTOR_BITS
-from fastcell._lstm_kernels import TILE, lstm_layer
 from fastcell.activations import KNOWN
-from fastcell.simd import address
 
 GATE_ORDER = "ifgo"
 """Gates stand in this order in every weight (PyTorch's)."""
 
 _STANDARD = ("sigmoid", "tanh", "tanh")
-_STATE, _GATES = 1 << 19, 1 << 18  # bytes of scratch a thread spends on a block's states, and on a stretch's gates
 _ENOUGH = 1 << 22  # multiplications from which a call goes to several threads
-
-
-class _Direction(NamedTuple):
-    """One layer, one direction, packed for the kernel; `arrays` keeps alive what the addresses point at."""
-
-    weights: tuple[int, int, int, int, int]
-    special: tuple[Array, int, float, bool] | None
-    inputs: int
-    backwards: bool
-    arrays: tuple[Array, ...]
 
 
 class LSTM:
@@ -136,8 +122,9 @@ class LSTM:
         self.output_size = self.proj_size or self.hidden_size
         shapes = self._shapes()
         self._weights = self._draw(shapes, seed) if weights is None else self._take(shapes, weights)
-        self._packed = [
-            self._pack(layer, d, codes[d]) for layer in range(self.num_layers) for d in range(self.directions)
+        both = range(self.directions)
+        self.packed = [
+            _lstm_driver.pack(self, self._weights, layer, d, codes[d]) for layer in range(self.num_layers) for d in both
         ]
 
     @classmethod
@@ -208,18 +195,15 @@ class LSTM:
 
     # ---- weights -----------------------------------------------------------------------------------
 
-    def _suffix(self, layer: int, direction: int) -> str:
-        return f"_l{layer}" + ("_reverse" if direction else "")
-
     def _shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Every weight's shape, in numbers and in letters."""
         H, P, R = self.hidden_size, self.proj_size, self.output_size
         letters = "P" if P else "H"
-        shapes = {}
+        shapes: dict[str, tuple[tuple[int, ...], str]] = {}
         for layer in range(self.num_layers):
             inputs, word = (self.input_size, "I") if layer == 0 else (self.directions * R, f"D*{letters}")
             for direction in range(self.directions):
-                end = self._suffix(layer, direction)
+                end = _lstm_driver.suffix(layer, direction)
                 shapes["weight_ih" + end] = (4 * H, inputs), f"(4*H, {word})"
                 shapes["weight_hh" + end] = (4 * H, R), f"(4*H, {letters})"
                 if self.bias:
@@ -249,40 +233,6 @@ class LSTM:
                 raise ValueError(f"{name} must have shape {letters} = {shape}, got {array.shape}")
             taken[name] = np.array(array, self.dtype, order="C")
         return taken
-
-    def _pack(self, layer: int, direction: int, activations: Array | None) -> _Direction:
-        """Lay weights out as the kernel reads them: (groups, K, 4, lanes)."""
-        H, end = self.hidden_size, self._suffix(layer, direction)
-        lanes = VECTOR_BITS // (8 * self.dtype.itemsize)
-        groups = -(-H // lanes)
-
-        def gates(weight: Array, many: int) -> Array:
-            padded = np.zeros((many, groups * lanes, weight.shape[1]), self.dtype)
-            padded[:, :H] = weight.reshape(many, H, -1) if H else 0
-            return _aligned(padded.reshape(many, groups, lanes, -1).transpose(1, 3, 0, 2))
-
-        w_x, w_h = gates(self._weights["weight_ih" + end], 4), gates(self._weights["weight_hh" + end], 4)
-        both = [self._weights[name + end] for name in ("bias_ih", "bias_hh") if name + end in self._weights]
-        bias = gates(sum(both, np.zeros(4 * H, self.dtype))[:, None], 4)
-        w_p = peephole = None
-        if self.proj_size:
-            wide = -(-self.proj_size // (4 * lanes)) * 4 * lanes
-            padded = np.zeros((wide, H), self.dtype)
-            padded[: self.proj_size] = self._weights["weight_hr" + end]
-            w_p = _aligned(padded.reshape(-1, 4, lanes, H).transpose(0, 3, 1, 2))
-        if self.peepholes:
-            peephole = gates(self._weights["weight_peephole" + end][:, None], 3)
-        nothing = np.zeros(4 * lanes * (-(-self.output_size // (4 * lanes))), self.dtype)
-        special = None
-        if activations is not None or self.peepholes or self.coupled or self.clip is not None:
-            codes = np.array([KNOWN[name] for name in _STANDARD]) if activations is None else activations
-            clip = math.inf if self.clip is None else self.clip
-            special = (codes, 0 if peephole is None else _at(peephole), clip, self.coupled)
-        arrays = tuple(array for array in (w_x, w_h, bias, w_p, nothing, peephole) if array is not None)
-        places = (_at(w_x), _at(w_h), _at(bias), 0 if w_p is None else _at(w_p), _at(nothing))
-        backwards = self.reverse or direction == 1
-        inputs = self._weights["weight_ih" + end].shape[1]
-        return _Direction(places, special, inputs, backwards, arrays)
 
     # ---- the call ----------------------------------------------------------------------------------
 
@@ -335,8 +285,8 @@ class LSTM:
         x = _checks.array("x", x, _checks.NUMBERS)
         unbatched = x.ndim == 2
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
-            order = "(B, T, I)" if first else "(T, B, I)"
-            raise ValueError(f"x must have shape {order} or (T, I) with I = {self.input_size}, got {x.shape}")
+            expected = "(B, T, I)" if first else "(T, B, I)"
+            raise ValueError(f"x must have shape {expected} or (T, I) with I = {self.input_size}, got {x.shape}")
         if unbatched:
             x = x[:, None]
         elif first:
@@ -347,8 +297,8 @@ class LSTM:
         h0, c0 = self._state(state, B, unbatched)
         order, ends = _order(lengths, T, B)
         flags = self._reset(reset, T, B, first and not unbatched, unbatched)
-        shape = (T, self.directions * self.output_size)
-        shape = shape if unbatched else (B, *shape) if first else (T, B, shape[1])
+        width = self.directions * self.output_size
+        shape: tuple[int, ...] = (T, width) if unbatched else (B, T, width) if first else (T, B, width)
         count = (
             _threads.choose(threads, x.size * self.hidden_size, _ENOUGH) if B > 1 else _threads.choose(threads, 0, 1)
         )
@@ -369,7 +319,7 @@ class LSTM:
             np.empty((self.num_layers * self.directions, B, self.hidden_size), self.dtype),
         )
         if B and self.hidden_size:
-            self._run(x, y, (h0, c0, h, c), order, ends, flags, count)
+            _lstm_driver.run(self, x, y, (h0, c0, h, c), order, ends, flags, count)
         if out is not None and result is not out:
             out[...] = result
             result = out
@@ -404,73 +354,6 @@ class LSTM:
         if flags.shape != shape:
             raise ValueError(f"reset must have shape {letters} = {shape}, got {flags.shape}")
         return flags[:, None] if unbatched else flags.T if first else flags
-
-    def _run(
-        self, x: Array, y: Array, states: Any, order: Array | None, ends: Array | None, flags: Array | None, count: int
-    ) -> None:
-        """Share the rows out, each thread's through all layers in turn."""
-        B, D, L, R = x.shape[1], self.directions, self.num_layers, self.output_size
-        spare = np.empty_like(y) if D == 2 and L > 1 else y
-        outputs = [y if (L - 1 - layer) % 2 == 0 else spare for layer in range(L)]
-        reset = (0, 0, 0) if flags is None else (_at(flags), *flags.strides)
-        pieces = _threads.split(B, 1, count)
-        like = self.dtype.type(0)
-        h0, c0, h, c = states
-        longest = len(x)
-
-        def piece(first: int, last: int) -> None:
-            which = pieces.index((first, last))
-            mine = None if order is None else order[which :: len(pieces)].copy()
-            rows, by = ((first, last), 0) if mine is None else ((0, len(mine)), _at(mine))
-            for layer in range(L):
-                source, to = x if layer == 0 else outputs[layer - 1], outputs[layer]
-                for d in range(D):
-                    packed = self._packed[layer * D + d]
-                    k = layer * D + d
-                    room, block, stretch, places = self._room(packed, rows[1] - rows[0], longest)
-                    place = (_at(to) + d * R * to.itemsize, to.strides[0], to.strides[1])
-                    begin = (0, 0) if h0 is None else (_at(h0[k]), _at(c0[k]))
-                    lstm_layer(
-                        (_at(source), source.strides[0], source.strides[1]), place, (*begin, _at(h[k]), _at(c[k])),
-                        by, 0 if ends is None else _at(ends), reset, (longest, packed.inputs, self.hidden_size, R), rows, block, stretch,
-                        packed.weights, packed.special, packed.backwards, places, like,
-                    )  # fmt: skip
-                    del room
-
-        _threads.run(piece, pieces)
-
-    def _room(self, packed: _Direction, rows: int, steps: int) -> tuple[Array, int, int, tuple[int, ...]]:
-        """Scratch for a block of rows: the array, the block's rows, a stretch's rows, and where each part begins."""
-        size = self.dtype.itemsize
-        lanes = VECTOR_BITS // (8 * size)
-        hidden = -(-self.hidden_size // lanes) * lanes * size
-        returned = -(-self.proj_size // (4 * lanes)) * 4 * lanes * size if self.proj_size else hidden
-        a_row = 2 * returned + hidden + (hidden if self.proj_size else 0) + 16
-        block = min(rows, 64, max(_STATE // a_row // TILE, 1) * TILE)
-        block = -(-rows // -(-rows // block))  # blocks of equal size
-        stretch = min(max(_GATES // (4 * hidden), TILE, block), block * max(steps, 1))
-        stretch = max(stretch // block, 1) * block
-        sizes = (stretch * 4 * hidden, 2 * block * returned, block * hidden if self.proj_size else 0, block * hidden)
-        sizes = (*sizes, 8 * stretch, 16 * block)
-        starts = [0]
-        for part in sizes:
-            starts.append(starts[-1] + -(-part // 64) * 64)
-        room = np.empty(starts[-1] + 64, np.uint8)
-        base = (_at(room) + 63) // 64 * 64
-        return room, block, stretch, tuple(base + start for start in starts[:-1])
-
-
-def _at(array: Array) -> int:
-    return int(address(array))
-
-
-def _aligned(array: Array) -> Array:
-    """A copy, side by side, that begins at a multiple of 64 bytes: no vector crosses a cache line."""
-    room = np.empty(array.nbytes + 64, np.uint8)
-    start = -_at(room) % 64
-    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
 
 
 def _activation_codes(activations: tuple[Any, ...], directions: int) -> list[Array | None]:

@@ -92,3 +92,95 @@ def _int64(number):
     if isinstance(number, int) and not -(2**63) <= number < 2**63:
         raise OverflowError(f"{number} leaves int64")
     return number
+
+
+def lstm(
+    x, weights, state=None, *, lengths=None, reset=None, reverse=False, coupled=False, clip=None, activations=None
+):
+    """Run the LSTM over a (T, B, I) list of lists of rows; returns (y, (h, c)).
+
+    ``c_t = f_t * c_{t-1} + i_t * g_t``, ``h_t = o_t * tanh(c_t)``, each gate ``sigmoid(W x_t + R h_{t-1} + b)``, g
+    with tanh.
+
+    `weights` is a dict of lists under torch.nn.LSTM's names (`weight_ih_l0`, ..., gates i, f, g, o), with
+    `weight_peephole_l0` in the order i, f, o; layers and directions are those that it names. `state`, `lengths`,
+    `reset`, `coupled`, `clip` are those of `fastcell.LSTM`; `activations` is a list of functions, three a direction.
+
+    Source: Hochreiter & Schmidhuber (1997); Gers, Schmidhuber & Cummins (2000) for the forget gate; Gers &
+    Schmidhuber (2000) for peepholes; Sak, Senior & Beaufays (2014) for the projection.
+
+    >>> weights = {"weight_ih_l0": [[0.0], [0.0], [1.0], [0.0]], "weight_hh_l0": [[0.0]] * 4}
+    >>> y, (h, c) = lstm([[[0.0]], [[100.0]]], weights)
+    >>> y[0], c
+    ([[0.0]], [[[0.5]]])
+    """
+    T = len(x)
+    B = len(x[0]) if T else len(state[0][0])
+    ends = [T] * B if lengths is None else lengths
+    functions = activations or [sigmoid, math.tanh, math.tanh]
+    hs: list = []
+    cs: list = []
+    layer = 0
+    while f"weight_ih_l{layer}" in weights:
+        names = [f"_l{layer}", f"_l{layer}_reverse"]
+        names = names[: 2 if "weight_ih" + names[1] in weights else 1]
+        y: list = [[[] for _ in range(B)] for _ in range(T)]
+        for direction, name in enumerate(names):
+            kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_peephole", "weight_hr")
+            w = [weights.get(kind + name) for kind in kinds]
+            H = len(w[1]) // 4
+            R = len(w[5]) if w[5] else H
+            f = functions[3 * direction : 3 * direction + 3] or functions[:3]
+            last_h, last_c = [], []
+            for b in range(B):
+                h = list(state[0][len(hs)][b]) if state else [0.0] * R
+                c = list(state[1][len(hs)][b]) if state else [0.0] * H
+                steps = range(ends[b])
+                for t in reversed(steps) if reverse or direction else steps:
+                    if reset is not None and reset[t][b]:
+                        h, c = [0.0] * R, [0.0] * H
+                    h, c = lstm_step(x[t][b], h, c, *w, coupled=coupled, clip=clip, activations=f)
+                    y[t][b] = y[t][b] + h
+                for t in range(ends[b], T):
+                    y[t][b] = y[t][b] + [0.0] * R
+                last_h.append(h)
+                last_c.append(c)
+            hs.append(last_h)
+            cs.append(last_c)
+        x = y
+        layer += 1
+    return y, (hs, cs)
+
+
+def lstm_step(x, h, c, w_x, w_h, b_x, b_h, peephole, w_p, *, coupled, clip, activations):
+    """One step of one row: the new (h, c)."""
+    H = len(c)
+    limit = math.inf if clip is None else clip
+    gate, candidate, output = activations
+
+    def z(k, seen=0.0):
+        total = sum(map(_multiply, w_x[k], x)) + sum(map(_multiply, w_h[k], h))
+        total += (b_x[k] if b_x else 0.0) + (b_h[k] if b_h else 0.0) + seen
+        return total if math.isnan(total) else min(max(total, -limit), limit)
+
+    p_i, p_f, p_o = (peephole[k * H : k * H + H] if peephole else [0.0] * H for k in range(3))
+    i = [gate(z(k, p_i[k] * c[k])) for k in range(H)]
+    f = [1 - i[k] if coupled else gate(z(H + k, p_f[k] * c[k])) for k in range(H)]
+    g = [candidate(z(2 * H + k)) for k in range(H)]
+    c = [f[k] * c[k] + i[k] * g[k] for k in range(H)]
+    h = [gate(z(3 * H + k, p_o[k] * c[k])) * output(c[k]) for k in range(H)]
+    return ([sum(map(_multiply, row, h)) for row in w_p] if w_p else h), c
+
+
+def _multiply(a, b):
+    return a * b
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)).
+
+    >>> sigmoid(0.0), sigmoid(-1000.0)
+    (0.5, 0.0)
+    """
+    e = math.exp(-abs(x))
+    return (e if x < 0 else 1.0) / (1.0 + e)

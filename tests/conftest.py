@@ -1,6 +1,29 @@
 import os
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("default", deadline=None, max_examples=60, derandomize="CI" in os.environ)
 settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def torch():
+    module = pytest.importorskip("torch", reason="torch is what the weights are compared with")
+    module.set_num_threads(1)
+    return module
+
+
+@pytest.fixture(scope="session")
+def session():
+    """A function that runs a model in onnxruntime on one thread."""
+    ort = pytest.importorskip("onnxruntime", reason="onnxruntime is what the weights are compared with")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+
+    def run(model, **inputs):
+        s = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return s.run(None, inputs)
+
+    return run

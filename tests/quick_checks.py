@@ -112,11 +112,25 @@ def gated_keyed():
     expected.agree(fc.gated_scan(*arrays, keys=keys), expected.gated(*arrays, keys=keys))
 
 
+def lstm():
+    """Every tile and tail: 1 to 13 rows; units, inputs and projections around the vectors; both special and plain."""
+    import test_lstm
+
+    for options in ({}, {"peepholes": True, "clip": 0.5, "activations": ("hard_sigmoid", "softsign", "elu")}):
+        for dtype in ("float32", "float64"):
+            for H, P in ((9, 0), (40, 7)):
+                cell = fc.LSTM(5, H, 2, bidirectional=True, proj_size=P, dtype=dtype, seed=H, **options)
+                for B in (1, 2, 5, 13):
+                    test_lstm.check(
+                        cell, test_lstm.normal((3, B, 5), dtype, B), lengths=[3, 1, 2, 0, 3][:B] + [2] * (B - 5)
+                    )
+
+
 CHECKS = {
     check.__name__: check
     for check in (
         columns, strips, sequence, overflowing_floats, keyed, integers, other_rules,
-        gated_columns, gated_strips, gated_keyed,
+        gated_columns, gated_strips, gated_keyed, lstm,
     )
 }  # fmt: skip
 

@@ -29,6 +29,14 @@ for shape in ((5000,), (300, 3), (70, 37)):
         scan = fc.gated_scan(*arrays)
         assert np.array_equal(scan.y, y) and np.array_equal(scan.state, a), (shape, order)
 """
+CHECK += """
+import test_lstm
+for options in ({"proj_size": 5}, {"peepholes": True, "coupled": True, "clip": 0.3}):
+    for B in (1, 2, 13):
+        lstm = fc.LSTM(3, 33, 2, seed=1, **options)
+        test_lstm.check(lstm, test_lstm.normal((4, B, 3)), lengths=[4, 2, 3][:B] + [1] * (B - 3))
+"""
+LSTM = "_lstm_kernels.py"
 KERNELS, GATED = "_toy_kernels.py", "_gated_kernels.py"
 MUTANTS = {
     "none": (KERNELS, "", ""),
@@ -36,6 +44,22 @@ MUTANTS = {
     "an emit at another rule": (KERNELS, "return select(e == 1,", "return select(e == 0,"),
     "gates swapped": (GATED, "kept, added = f * a, i * x", "kept, added = i * a, f * x"),
     "the output gate forgotten": (GATED, "return o * a, overflow", "return a, overflow"),
+    "LSTM gates swapped": (LSTM, "c = fma(sigmoid(f), c, (i * g)", "c = fma(sigmoid(o), c, (i * g)"),
+    "LSTM memory not kept": (LSTM, "        store(c_at, c)\n        (o, o_part)", "        (o, o_part)"),
+    "LSTM last tile left out": (LSTM, "for tile in range(tiles):", "for tile in range(max(tiles - 1, 1)):"),
+    "LSTM tail lanes left out": (
+        LSTM,
+        "    if k < count:\n        store_first",
+        "    if k > count:\n        store_first",
+    ),
+    "LSTM peephole of o is that of i": (
+        LSTM,
+        "o = fma(load(at + 2 * v, like), c, o)",
+        "o = fma(load(at, like), c, o)",
+    ),
+    "LSTM clip forgotten": (LSTM, "return select(x > limit, limit, x)", "return x"),
+    "LSTM h not taken back": (LSTM, "old, new = (flip, 0) if q & 1 else (0, flip)", "old, new = 0, flip"),
+    "LSTM rows run past their ends": (LSTM, "                    active -= 1\n", "                    break\n"),
     "no tail": (KERNELS, "        if whole < last:\n            overflow", "        if False:\n            overflow"),
     "memory dropped between blocks": (
         KERNELS,

@@ -14,23 +14,30 @@ from fastcell.simd import (
     add_overflows,
     address,
     any_lane,
+    bits,
     convert,
     fence,
     first_lane,
     fma,
+    is_double,
     load,
+    load_first,
     load_scalar,
     mul_overflows,
+    polynomial,
     prefetch,
     scratch,
     select,
     size_of,
     splat,
     store,
+    store_first,
     store_scalar,
     store_stream,
+    width,
+    zeros,
 )
-from fastcell.tiles import transpose
+from fastcell.tiles import multiply_add, transpose
 
 FLOATS = ("float32", "float64")
 SIGNED = ("int8", "int16", "int32", "int64")
@@ -410,3 +417,55 @@ def test_other_vector_widths(bits, tmp_path):
     for arguments in (["-m", "pytest", *options, __file__], [processes.CHECKS]):
         result = processes.python(*arguments, **environment)
         assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+
+
+@njit
+def rest(x, y, out, count, like):
+    row = width(like) * size_of(like)
+    a, b = load(x, like), load(y, like)
+    store(out, polynomial(a, (1.0, 2.0, 3.0)))
+    store(out + row, fma(a, 2.0, b))
+    store(out + 2 * row, fma(a, b, 0.5))
+    store(out + 3 * row, bits(bits(a)))
+    store(out + 4 * row, zeros(like))
+    store(out + 5 * row, load_first(x, like, count))
+    store_first(out + 6 * row, a, count)
+    return is_double(a), width(like)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_registers_parts_of_them_and_polynomials(dtype):
+    lanes = VECTOR_BITS // (8 * np.dtype(dtype).itemsize)
+    x, y = np.arange(lanes).astype(dtype), np.arange(lanes).astype(dtype)[::-1].copy()
+    for count in range(lanes + 1):
+        out = np.full((7, lanes), 99, dtype)
+        double, wide = rest(address(x), address(y), address(out), count, x.dtype.type(0))
+        assert (double, wide) == (dtype == "float64", lanes)
+        first = np.where(np.arange(lanes) < count, x, 0)
+        stored = np.where(np.arange(lanes) < count, x, 99)
+        wanted = [1 + 2 * x + 3 * x * x, 2 * x + y, x * y + 0.5, x, 0 * x, first, stored]
+        np.testing.assert_array_equal(out, np.stack(wanted).astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(("rows", "groups"), [(6, 1), (3, 1), (1, 1), (1, 4), (2, 3)], ids=str)
+def test_multiply_add_is_one_chain_of_fma(rows, groups, dtype):
+    @njit
+    def run(start, start_row, to, to_row, w, w_group, rows_at, offset, steps, like):
+        multiply_add(start, start_row, to, to_row, w, w_group, rows_at, offset, steps, like, rows, groups)
+
+    lanes = VECTOR_BITS // (8 * np.dtype(dtype).itemsize)
+    rng = np.random.default_rng(0)
+    for steps in (0, 1, 5):
+        w = rng.integers(-9, 9, (groups, steps, 4, lanes)).astype(dtype)
+        x = rng.integers(-9, 9, (rows, steps + 3)).astype(dtype)
+        start = rng.integers(-9, 9, (rows, groups, 4, lanes)).astype(dtype)
+        out = np.full((rows + 1, groups, 4, lanes), 99, dtype)
+        table = np.array([int(address(x)) + r * x.strides[0] for r in range(rows)])
+        run(
+            address(start), start.strides[0], address(out), out.strides[0], address(w), w.strides[0], address(table),
+            2 * x.itemsize, steps, x.dtype.type(0),
+        )  # fmt: skip
+        wanted = start + np.einsum("gkvl,rk->rgvl", w, x[:, 2 : 2 + steps])
+        np.testing.assert_array_equal(out[:rows], wanted)
+        assert (out[rows] == 99).all()
