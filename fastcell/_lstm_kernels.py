@@ -9,9 +9,12 @@ which every step of every row is a row; then, step by step, h's products are add
 the two a gate waits in the cache, which costs little beside its fma and keeps the weights of one half there at a time.
 """
 
+import numpy as np
+
 from fastcell._jit import VECTOR_BITS, inline, kernel
 from fastcell.activations import activate, sigmoid, sigmoid_parts, tanh_parts
 from fastcell.simd import (
+    FLOAT64,
     INT8,
     INT64,
     fma,
@@ -96,7 +99,8 @@ def _clamp(x, limit):
 
 @inline
 def _activate(x, activations, which):
-    return activate(x, activations[which, 0], activations[which, 1], activations[which, 2])
+    at = activations + 24 * which
+    return activate(x, load_scalar(at, FLOAT64), load_scalar(at + 8, FLOAT64), load_scalar(at + 16, FLOAT64))
 
 
 @inline
@@ -158,21 +162,124 @@ def _end(ends, b, T):
     return T if ends == 0 else load_scalar(ends + 8 * b, INT64)
 
 
+@inline
+def weights_at(layer):
+    """The addresses of a layer's weights: of x, of h, bias, of the projection or 0, zeros."""
+    return (
+        load_scalar(layer, INT64),
+        load_scalar(layer + 8, INT64),
+        load_scalar(layer + 16, INT64),
+        load_scalar(layer + 24, INT64),
+        load_scalar(layer + 32, INT64),
+    )
+
+
+@inline
+def sizes_at(layer):
+    """I, H and R of a layer, R the values of h that return: H without a projection."""
+    return load_scalar(layer + 40, INT64), load_scalar(layer + 48, INT64), load_scalar(layer + 56, INT64)
+
+
+@inline
+def special_at(layer):
+    """The address of the activations, that of the peepholes or 0, clip, and whether i and f are coupled."""
+    return (
+        load_scalar(layer + 64, INT64),
+        load_scalar(layer + 72, INT64),
+        load_scalar(layer + 80, FLOAT64),
+        load_scalar(layer + 88, INT64) != 0,
+    )
+
+
+CALL = 128
+"""Bytes of scratch, before its parts, that tell where a call's arrays are."""
+
+
+@inline
+def _write(at, array):
+    store_scalar(at, np.int64(array.ctypes.data))
+    store_scalar(at + 8, np.int64(array.strides[0]))
+    store_scalar(at + 16, np.int64(array.strides[1]))
+
+
+@kernel
+def describe(x, y, spare, h, c, room):
+    """Write down where a call's arrays are, at the first multiple of 64 in `room`; returns its address.
+
+    x, y, spare: (T, B, ...), of which each row is side by side.  h, c: (L*D, B, ...), side by side.
+    """
+    at = (room.ctypes.data + 63) // 64 * 64
+    _write(at, x)
+    _write(at + 24, y)
+    _write(at + 48, spare)
+    store_scalar(at + 72, np.int64(h.ctypes.data))
+    store_scalar(at + 80, np.int64(c.ctypes.data))
+    store_scalar(at + 88, np.int64(h.shape[1]))
+    return at
+
+
+@inline
+def _place(call, which):
+    """An array's address, step and row."""
+    at = call + 24 * which
+    return load_scalar(at, INT64), load_scalar(at + 8, INT64), load_scalar(at + 16, INT64)
+
+
+@inline
+def _parts(room, block, stretch, hidden, returned, projected, like):
+    """Where in the scratch each part begins: gates, h, h before its projection, c, two tables."""
+    v = width(like)
+    c_row = (hidden + v - 1) // v * v * size_of(like)
+    h_row = (returned + 4 * v - 1) // (4 * v) * 4 * v * size_of(like) if projected else c_row
+    hs = room + stretch * 4 * c_row
+    full = hs + 2 * block * h_row
+    cs = full + (block * c_row if projected else 0)
+    x_table = cs + block * c_row
+    return room, hs, full, cs, x_table, x_table + 8 * stretch
+
+
 @kernel
 def lstm_layer(
-    x, y, states, order, ends, reset, sizes, rows, block, stretch, weights, special, backwards, places, like
+    layer, call, source, to, number, direction, given, order, ends, reset, reset_t, reset_b, T, first, last, backwards,
+    block, stretch, like,
 ):  # fmt: skip
-    """Addresses with strides in bytes: x, y and reset (address, step, row); rows of states side by side.
+    """One layer, one direction, rows `first` to `last`. The states are read, where they are `given`, and written.
 
-    sizes: (T, I, H, P), P the values of h that return: H without a projection. states: h and c at the start (0 for
-    zeros) and at the end. order, ends: rows by falling length and each row's steps, addresses of int64, or 0. reset: 0
-    for none. weights: of x, of h, bias, of the projection or 0, zeros. special: None for sigmoid, tanh, tanh alone, or
-    the activations, the peepholes' address or 0, clip, coupled. places: scratch for gates, h, h before its
-    projection, c, two tables.
+    layer: its table, as `weights_at` and `sizes_at` read it. call: as `describe` wrote it, scratch behind it for
+    `block` rows and a stretch of `stretch` rows and steps. source, to: 0 for x, 1 for y, 2 for spare. number: the
+    layer's among the states. order, ends: rows by falling length and each row's steps, int64, or 0. reset: flags, or 0.
     """
-    T, inputs, hidden, returned = sizes
-    w_x, w_h, bias, w_p, nothing = weights
-    gates, hs, full, cs, x_table, h_table = places
+    _layer(
+        layer, None, call, source, to, number, direction, given, order, ends, (reset, reset_t, reset_b), T,
+        (first, last), backwards, block, stretch, like,
+    )  # fmt: skip
+
+
+@kernel
+def lstm_layer_special(
+    layer, call, source, to, number, direction, given, order, ends, reset, reset_t, reset_b, T, first, last, backwards,
+    block, stretch, like,
+):  # fmt: skip
+    """`lstm_layer` with other activations, peepholes, a clip or coupled gates: what `special_at` reads."""
+    _layer(
+        layer, special_at(layer), call, source, to, number, direction, given, order, ends, (reset, reset_t, reset_b),
+        T, (first, last), backwards, block, stretch, like,
+    )  # fmt: skip
+
+
+@inline
+def _layer(
+    layer, special, call, source, to, number, direction, given, order, ends, reset, T, rows, backwards, block, stretch,
+    like,
+):  # fmt: skip
+    inputs, hidden, returned = sizes_at(layer)
+    w_x, w_h, bias, w_p, nothing = weights_at(layer)
+    gates, hs, full, cs, x_table, h_table = _parts(call + CALL, block, stretch, hidden, returned, w_p != 0, like)
+    x, y = _place(call, source), _place(call, to)
+    y = (y[0] + direction * returned * size_of(like), y[1], y[2])
+    earlier = number * load_scalar(call + 88, INT64)
+    h = load_scalar(call + 72, INT64) + earlier * returned * size_of(like)
+    c = load_scalar(call + 80, INT64) + earlier * hidden * size_of(like)
     size, v = size_of(like), width(like)
     groups = (hidden + v - 1) // v
     group_bytes = 4 * v * size
@@ -187,9 +294,9 @@ def lstm_layer(
             b = _row(order, first + r)
             _zero(hs + r * h_row, h_row // size, like)
             _zero(cs + r * c_row, c_row // size, like)
-            if states[0] != 0:
-                _copy(states[0] + b * returned * size, hs + r * h_row, returned, like)
-                _copy(states[1] + b * hidden * size, cs + r * c_row, hidden, like)
+            if given:
+                _copy(h + b * returned * size, hs + r * h_row, returned, like)
+                _copy(c + b * hidden * size, cs + r * c_row, hidden, like)
             store_scalar(h_table + r * 8, hs + r * h_row)
         longest = _end(ends, _row(order, first), T)
         s = 0
@@ -265,7 +372,7 @@ def lstm_layer(
             b = _row(order, first + r)
             end = _end(ends, b, T)
             last = flip if end & 1 else 0
-            _copy(hs + last + r * h_row, states[2] + b * returned * size, returned, like)
-            _copy(cs + r * c_row, states[3] + b * hidden * size, hidden, like)
+            _copy(hs + last + r * h_row, h + b * returned * size, returned, like)
+            _copy(cs + r * c_row, c + b * hidden * size, hidden, like)
             for t in range(end, T):
                 _zero(y[0] + b * y[2] + t * y[1], returned, like)

@@ -294,43 +294,33 @@ class LSTM:
         if x.dtype != self.dtype or (x.shape[2] > 1 and x.strides[2] != x.itemsize):
             x = np.ascontiguousarray(x, self.dtype)
         T, B, _ = x.shape
-        h0, c0 = self._state(state, B, unbatched)
-        order, ends = _order(lengths, T, B)
-        flags = self._reset(reset, T, B, first and not unbatched, unbatched)
+        carried = self._state(state, B, unbatched)
+        order, ends = (None, None) if lengths is None else _order(lengths, T, B)
+        flags = None if reset is None else self._reset(reset, T, B, first and not unbatched, unbatched)
         width = self.directions * self.output_size
         shape: tuple[int, ...] = (T, width) if unbatched else (B, T, width) if first else (T, B, width)
-        count = (
-            _threads.choose(threads, x.size * self.hidden_size, _ENOUGH) if B > 1 else _threads.choose(threads, 0, 1)
-        )
-        y = np.empty(shape, self.dtype) if out is None else None
+        count = _threads.choose(threads, x.size * self.hidden_size if B > 1 else 0, _ENOUGH)
         if out is not None:
-            inputs = {
-                "x": given,
-                "state": None if state is None else state[0],
-                "the state's c": None if state is None else state[1],
-            }
-            _checks.output(out, shape, self.dtype, inputs)
-            y = out if out.strides[-1] == out.itemsize else np.empty(shape, self.dtype)
-        assert y is not None
-        result = y
-        y = y[:, None] if unbatched else y.transpose(1, 0, 2) if first else y
-        h, c = (
-            np.empty((self.num_layers * self.directions, B, self.output_size), self.dtype),
-            np.empty((self.num_layers * self.directions, B, self.hidden_size), self.dtype),
-        )
+            h0, c0 = (None, None) if state is None else state
+            _checks.output(out, shape, self.dtype, {"x": given, "state": h0, "the state's c": c0})
+        result = out if out is not None and out.strides[-1] == out.itemsize else np.empty(shape, self.dtype)
         if B and self.hidden_size:
-            _lstm_driver.run(self, x, y, (h0, c0, h, c), order, ends, flags, count)
+            y = result[:, None] if unbatched else result.transpose(1, 0, 2) if first else result
+            _lstm_driver.run(self, x, y, carried, state is not None, order, ends, flags, count)
         if out is not None and result is not out:
             out[...] = result
             result = out
-        return result, (h[:, 0], c[:, 0]) if unbatched else (h, c)
+        h, c = carried
+        return result, (h[:, 0], c[:, 0]) if unbatched else carried
 
-    def _state(self, state: Any, B: int, unbatched: bool) -> tuple[Array | None, Array | None]:
+    def _state(self, state: Any, B: int, unbatched: bool) -> tuple[Array, Array]:
+        """New arrays, (L*D, B, ...), with the state that is given; for None to be written alone."""
+        L = len(self.packed)
         if state is None:
-            return None, None
+            return np.empty((L, B, self.output_size), self.dtype), np.empty((L, B, self.hidden_size), self.dtype)
         if not isinstance(state, tuple | list) or len(state) != 2:
             raise ValueError(f"state must be a pair (h, c), got {type(state).__name__}")
-        L, found = self.num_layers * self.directions, []
+        found = []
         for name, given, size, letter in zip(
             ("state's h", "state's c"), state, (self.output_size, self.hidden_size),
             ("P" if self.proj_size else "H", "H"), strict=True,
@@ -339,12 +329,10 @@ class LSTM:
             shape, letters = ((L, size), f"(L*D, {letter})") if unbatched else ((L, B, size), f"(L*D, B, {letter})")
             if array.shape != shape:
                 raise ValueError(f"{name} must have shape {letters} = {shape}, got {array.shape}")
-            found.append(np.ascontiguousarray(array, self.dtype).reshape(L, B, size))
+            found.append(np.array(array, self.dtype, order="C").reshape(L, B, size))
         return found[0], found[1]
 
-    def _reset(self, reset: Any, T: int, B: int, first: bool, unbatched: bool) -> Array | None:
-        if reset is None:
-            return None
+    def _reset(self, reset: Any, T: int, B: int, first: bool, unbatched: bool) -> Array:
         if self.bidirectional or self.reverse:
             raise ValueError("reset must be None where a direction runs backwards")
         flags = np.asarray(reset)
@@ -377,10 +365,8 @@ def _activation_codes(activations: tuple[Any, ...], directions: int) -> list[Arr
     ]
 
 
-def _order(lengths: Any, T: int, B: int) -> tuple[Array | None, Array | None]:
+def _order(lengths: Any, T: int, B: int) -> tuple[Array, Array]:
     """Rows by falling length, and each row's length."""
-    if lengths is None:
-        return None, None
     ends = _checks.array("lengths", lengths, "integers")
     if ends.shape != (B,):
         raise ValueError(f"lengths must have shape (B,) = ({B},), got {ends.shape}")
