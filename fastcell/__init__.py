@@ -2,8 +2,21 @@
 
 from fastcell import oracle
 from fastcell._jit import CACHE_TOKEN
+from fastcell.cell import CellParams, LSTMCell, lstm_step
 from fastcell.lstm import LSTM
 from fastcell.recurrence import Scan, gated_scan, rules_to_gates, toy_scan, toy_step
 
-__all__ = ["CACHE_TOKEN", "LSTM", "Scan", "gated_scan", "oracle", "rules_to_gates", "toy_scan", "toy_step"]
+__all__ = [
+    "CACHE_TOKEN",
+    "LSTM",
+    "CellParams",
+    "LSTMCell",
+    "Scan",
+    "gated_scan",
+    "lstm_step",
+    "oracle",
+    "rules_to_gates",
+    "toy_scan",
+    "toy_step",
+]
 __version__ = "0.1.0"

@@ -113,7 +113,7 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls: serial, without the GIL, cached."""
-    dispatcher = njit(**_OPTIONS)(function)
+    dispatcher = njit(forceinline=False, **_OPTIONS)(function)
     if os.environ.get("FASTCELL_CACHE", "1") != "0":
         try:
             dispatcher._cache = _Cache(function)
@@ -124,7 +124,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 def helper(function: Callable[..., Any]) -> Any:
     """Compile a large piece that kernels call: one copy a type, since inlined copies compile for minutes."""
-    return njit(**_OPTIONS)(function)
+    return njit(forceinline=False, **_OPTIONS)(function)  # unsaid, it would be inherited from an `inline` caller
 
 
 def inline(function: Callable[..., Any]) -> Any:

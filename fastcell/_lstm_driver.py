@@ -46,6 +46,8 @@ class CellParams(NamedTuple):
     """(groups, 1, 4, lanes)"""
     w_p: Array
     """(P / 4 lanes, H, 4, lanes), of the projection; nothing for none."""
+    zeros: Array
+    """From which the projection's sums start."""
     special: Special | None
     """None for sigmoid, tanh, tanh and nothing more."""
     hidden_size: int
@@ -60,8 +62,8 @@ class Layer(NamedTuple):
     zero: Any
     inputs: int
     backwards: bool
-    alive: tuple[Array, ...]
-    """What the addresses in the table, and its own, point at."""
+    alive: Array
+    """What is at the address."""
 
 
 def suffix(layer: int, direction: int) -> str:
@@ -73,19 +75,19 @@ def pack(lstm: "LSTM", weights: dict[str, Array], layer: int, direction: int, co
     """Lay a layer's weights out for the kernels."""
     params = _params(lstm, weights, suffix(layer, direction), codes)
     special = params.special
-    zeros = np.zeros(4 * _lanes(lstm) * (-(-lstm.output_size // (4 * _lanes(lstm)))), lstm.dtype)
     inputs = params.w_x.shape[1]
-    table = np.zeros(12, np.int64)  # as `weights_at`, `sizes_at` and `special_at` read it
+    table = np.zeros(13, np.int64)  # as `weights_at`, `sizes_at`, `special_at` and `cell_step` read it
     table[:3] = _at(params.w_x), _at(params.w_h), _at(params.bias)
-    table[3:5] = _at(params.w_p) if lstm.proj_size else 0, _at(zeros)
+    table[3:5] = _at(params.w_p) if lstm.proj_size else 0, _at(params.zeros)
     table[5:8] = inputs, lstm.hidden_size, lstm.output_size
     if special is not None:
         table[8:10] = _at(special.activations), _at(special.peephole) if lstm.peepholes else 0
         table[10:11].view(np.float64)[0] = special.clip
         table[11] = special.coupled
+    table[12] = lstm.dtype.itemsize
     backwards = lstm.reverse or direction == 1
     kernel = lstm_layer if special is None else lstm_layer_special
-    return Layer(params, _at(table), kernel, lstm.dtype.type(0), inputs, backwards, (table, zeros))
+    return Layer(params, _at(table), kernel, lstm.dtype.type(0), inputs, backwards, table)
 
 
 def _params(lstm: "LSTM", weights: dict[str, Array], end: str, codes: Array | None) -> CellParams:
@@ -112,7 +114,9 @@ def _params(lstm: "LSTM", weights: dict[str, Array], end: str, codes: Array | No
             peephole = gates(weights["weight_peephole" + end][:, None], 3)[:, 0]
         numbers = np.array(_STANDARD, np.float64) if codes is None else codes
         special = Special(numbers, peephole, math.inf if lstm.clip is None else lstm.clip, lstm.coupled)
-    return CellParams(gates(weights["weight_ih" + end], 4), gates(weights["weight_hh" + end], 4), bias, w_p, special, H)
+    zeros = np.zeros(w_p.shape[0] * 4 * lanes, lstm.dtype)
+    w_x, w_h = gates(weights["weight_ih" + end], 4), gates(weights["weight_hh" + end], 4)
+    return CellParams(w_x, w_h, bias, w_p, zeros, special, H)
 
 
 def run(
@@ -126,7 +130,7 @@ def run(
     flags: Array | None,
     count: int,
 ) -> None:
-    """Share the rows out, each thread's through all layers in turn; the state is read, where it is given, and written."""
+    """Share the rows out, each thread's through all layers in turn; the state is read, if it is given, and written."""
     T, B, D, L = len(x), x.shape[1], lstm.directions, lstm.num_layers
     spare = np.empty_like(y) if D == 2 and L > 1 else y
     reset = (0, 0, 0) if flags is None else (_at(flags), *flags.strides)

@@ -56,7 +56,7 @@ def _tile(start, start_row, to, to_row, w, w_group, rows_at, offset, steps, coun
 
 
 @inline
-def _products(start, start_row, to, to_row, groups, w, w_group, rows_at, offset, steps, count, like):
+def products(start, start_row, to, to_row, groups, w, w_group, rows_at, offset, steps, count, like):
     """Add w times each of `count` rows of x to `start`, into `to`, for `groups` groups; rows in tiles of equal size."""
     group_bytes = 4 * width(like) * size_of(like)
     g = 0
@@ -104,7 +104,7 @@ def _activate(x, activations, which):
 
 
 @inline
-def _cell(gates, c_at, h_at, unit, special, like):
+def advance(gates, c_at, h_at, unit, special, like):
     """c = f * c + i * g and h = o * tanh(c), for the units of one vector in one row."""
     v = width(like) * size_of(like)
     i, f, g, o = load(gates, like), load(gates + v, like), load(gates + 2 * v, like), load(gates + 3 * v, like)
@@ -130,7 +130,7 @@ def _cell(gates, c_at, h_at, unit, special, like):
 
 
 @inline
-def _copy(source, to, count, like):
+def copy_values(source, to, count, like):
     v = width(like)
     k = 0
     while k + v <= count:
@@ -295,8 +295,8 @@ def _layer(
             _zero(hs + r * h_row, h_row // size, like)
             _zero(cs + r * c_row, c_row // size, like)
             if given:
-                _copy(h + b * returned * size, hs + r * h_row, returned, like)
-                _copy(c + b * hidden * size, cs + r * c_row, hidden, like)
+                copy_values(h + b * returned * size, hs + r * h_row, returned, like)
+                copy_values(c + b * hidden * size, cs + r * c_row, hidden, like)
             store_scalar(h_table + r * 8, hs + r * h_row)
         longest = _end(ends, _row(order, first), T)
         s = 0
@@ -315,7 +315,7 @@ def _layer(
                     start = x[0] + b * x[2] + ((end - 1) * x[1] if backwards else 0)
                     store_scalar(x_table + filled * 8, start + q * dx)
                     filled += 1
-            _products(bias, 0, gates, gate_row, groups, w_x, inputs * group_bytes, x_table, 0, inputs, filled, like)
+            products(bias, 0, gates, gate_row, groups, w_x, inputs * group_bytes, x_table, 0, inputs, filled, like)
             at = gates
             for q in range(s, s + ahead):
                 while _end(ends, _row(order, first + active - 1), T) <= q:
@@ -334,20 +334,20 @@ def _layer(
                     g = many * (pieces - 1 - piece if q & 1 else piece)
                     wide = min(many, groups - g)
                     here_at = at + g * group_bytes
-                    _products(
+                    products(
                         here_at, gate_row, here_at, gate_row, wide, w_h + g * returned * group_bytes,
                         returned * group_bytes, h_table, old, returned, active, like,
                     )  # fmt: skip
                     for r in range(active):
                         for k in range(g, g + wide):
-                            _cell(
+                            advance(
                                 at + r * gate_row + k * group_bytes, cs + r * c_row + k * v * size,
                                 h_new + r * h_new_row + k * v * size, k, special, like,
                             )  # fmt: skip
                 if w_p != 0:
                     for r in range(active):
                         store_scalar(h_table + (block + r) * 8, full + r * c_row)
-                    _products(
+                    products(
                         nothing,
                         0,
                         hs + new,
@@ -365,14 +365,14 @@ def _layer(
                     b = _row(order, first + r)
                     end = _end(ends, b, T)
                     start = y[0] + b * y[2] + ((end - 1) * y[1] if backwards else 0)
-                    _copy(hs + new + r * h_row, start + q * dy, returned, like)
+                    copy_values(hs + new + r * h_row, start + q * dy, returned, like)
                 at += active * gate_row
             s += ahead
         for r in range(count):
             b = _row(order, first + r)
             end = _end(ends, b, T)
             last = flip if end & 1 else 0
-            _copy(hs + last + r * h_row, h + b * returned * size, returned, like)
-            _copy(cs + r * c_row, c + b * hidden * size, hidden, like)
+            copy_values(hs + last + r * h_row, h + b * returned * size, returned, like)
+            copy_values(cs + r * c_row, c + b * hidden * size, hidden, like)
             for t in range(end, T):
                 _zero(y[0] + b * y[2] + t * y[1], returned, like)

@@ -8,6 +8,7 @@ import numpy as np
 from fastcell import _checks, _lstm_driver, _threads
 from fastcell._checks import Array
 from fastcell.activations import KNOWN
+from fastcell.cell import CellParams, LSTMCell
 
 GATE_ORDER = "ifgo"
 """Gates stand in this order in every weight (PyTorch's)."""
@@ -185,6 +186,26 @@ class LSTM:
         from fastcell import weights
 
         return cls(**weights.from_onnx(model, node))
+
+    def cell(self, layer: int = 0, direction: int = 0) -> LSTMCell:
+        """One layer in one direction, to be stepped; it shares the weights.
+
+        Examples
+        --------
+        >>> LSTM(3, 5, num_layers=2, seed=0).cell(layer=1)
+        LSTMCell(5, 5, dtype='float32')
+        """
+        for name, given, count in (("layer", layer, self.num_layers), ("direction", direction, self.directions)):
+            if not 0 <= _checks.size(name, given, 0) < count:
+                raise ValueError(f"{name} must be below {count}, got {given}")
+        return LSTMCell._of(self, self.packed[layer * self.directions + direction])
+
+    @property
+    def params(self) -> tuple[CellParams, ...]:
+        """The packed weights of all layers, for `lstm_step` with states (L, B, H); of one direction, forward, alone."""
+        if self.bidirectional or self.reverse:
+            raise ValueError("params must be of an LSTM that runs forward alone: the other direction begins at the end")
+        return tuple(packed.params for packed in self.packed)
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of the weights under torch.nn.LSTM's names."""

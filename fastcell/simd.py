@@ -333,7 +333,8 @@ def scratch(typingctx, size):
     """Address of `size` bytes on the stack, 64-byte aligned, not cleared: one block a call site, whole function."""
 
     def codegen(context, builder, sig, args):
-        block = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), size.literal_value))
+        with builder.goto_entry_block():  # cgutils.alloca_once clears it, which LLVM takes minutes to unfold
+            block = builder.alloca(ir.ArrayType(ir.IntType(8), size.literal_value))
         block.align = 64
         return builder.ptrtoint(block, context.get_value_type(types.uintp))
 
