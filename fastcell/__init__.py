@@ -4,6 +4,19 @@ from fastcell import oracle
 from fastcell._jit import CACHE_TOKEN
 from fastcell.lstm import LSTM
 from fastcell.recurrence import Scan, gated_scan, rules_to_gates, toy_scan, toy_step
+from fastcell.trace import ToyTrace, Trace, toy_trace
 
-__all__ = ["CACHE_TOKEN", "LSTM", "Scan", "gated_scan", "oracle", "rules_to_gates", "toy_scan", "toy_step"]
+__all__ = [
+    "CACHE_TOKEN",
+    "LSTM",
+    "Scan",
+    "ToyTrace",
+    "Trace",
+    "gated_scan",
+    "oracle",
+    "rules_to_gates",
+    "toy_scan",
+    "toy_step",
+    "toy_trace",
+]
 __version__ = "0.1.0"
