@@ -49,9 +49,7 @@ def gates(parts: dict[str, Array], units: list[int], labels: list[str] | None) -
                 ax.legend(fontsize=_TEXT)
         else:
             _map(figure, ax, part, names, span, meaning, "unit" if own else "output")
-        _steps(ax, len(part), labels if ax in axes[-1] else None, 230)
-    for ax in axes[-1]:
-        ax.set_xlabel("step")
+    _steps(figure, list(axes[-1]), len(parts["c"]), labels, 230)
     if few and units:
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=FEW)
     return figure
@@ -86,8 +84,7 @@ def rules(trace: "ToyTrace", labels: list[str] | None) -> Figure:
     strip.set_yticks(range(4), ["add", "keep", "reset", "output"])
     for edge in (0.5, 1.5, 2.5):
         strip.axhline(edge, color="0.7", linewidth=0.5)
-    strip.set_xlabel("step")
-    _steps(strip, n, labels, 540)
+    _steps(figure, [strip], n, labels, 540)
     return figure
 
 
@@ -145,19 +142,22 @@ def _image(ax: Axes, part: Array, most: int, **options: Any) -> AxesImage:
     return ax.imshow(means.T, aspect="auto", interpolation=how, extent=extent, **options)
 
 
-def _steps(ax: Axes, n: int, labels: list[str] | None, width: float) -> None:
-    """The axis of steps, `width` points wide: level labels where all have room, else upright ones, thinned out."""
-    ax.set_xlim(-0.5, max(n, 1) - 0.5)
-    if labels is None:
+def _steps(figure: Figure, axes: list[Axes], n: int, labels: list[str] | None, width: float) -> None:
+    """The axes of steps, `width` points wide: level labels where all have room, else upright ones, thinned out."""
+    for ax in axes:
+        ax.set_xlim(-0.5, max(n, 1) - 0.5)
+        ax.set_xlabel("step")
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    if labels is None:
         return
     room = width / max(n, 1) - _TEXT
-    if n <= _POINTS and all(_width(label) <= room for label in labels):
-        ax.set_xticks(range(n), labels, fontsize=_TEXT, parse_math=False)
-        return
-    at = range(0, n, -(-n // int(width / (1.5 * _TEXT))))
-    cut = [labels[t] if len(labels[t]) <= 20 else labels[t][:19] + "…" for t in at]
-    ax.set_xticks(at, cut, fontsize=_TEXT, rotation=90, parse_math=False)
+    level = n <= _POINTS and all(_width(label) <= room for label in labels)
+    at = range(n) if level else range(0, n, -(-n // int(width / (1.5 * _TEXT))))
+    shown = [labels[t] if len(labels[t]) <= 20 else labels[t][:19] + "…" for t in at]
+    for ax in axes:
+        ax.set_xticks(at, shown, fontsize=_TEXT, rotation=0 if level else 90, parse_math=False)
+    if not level:
+        figure.set_figheight(figure.get_figheight() + max(map(_width, shown)) / 72)
 
 
 def _width(text: str) -> float:

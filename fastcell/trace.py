@@ -286,7 +286,7 @@ def _numbers(column: Array, digits: int | None = None) -> list[str]:
     if digits is None:
         return [f"{number:z.8g}" for number in column.tolist()]
     largest = np.abs(column[np.isfinite(column)]).max(initial=0)
-    plain = largest == 0 or 0.1**digits <= largest < 1000
+    plain = largest == 0 or 0.1 ** (digits - 1) <= largest < 1000
     return [format(number, f"z.{digits}{'f' if plain else 'g'}") for number in column.tolist()]
 
 
