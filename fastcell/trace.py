@@ -61,7 +61,7 @@ class Trace(_Gates):
         Parameters
         ----------
         labels : T of anything that has a str, optional
-            A name for each step: its word, its time. The steps' numbers if not given.
+            A name for each step, or each of the row's own: its word, its time. The steps' numbers if not given.
         row : int
             Which of the B rows.
         units : int or sequence of ints, optional
@@ -105,7 +105,10 @@ class Trace(_Gates):
         return "\n".join(lines)
 
     def plot(self, labels: Iterable[Any] | None = None, *, row: int = 0, units: Any = None) -> "Figure":
-        """Draw the gates and the memory over time: a line for each of up to 4 units, else a map of all of them.
+        """Draw the gates and the memory over time: a line for each of a few units, a map of many.
+
+        More than 4 units are many, and so are several over so many steps that their lines would hide each other; a
+        map of more than 300 steps shows the means of some at a time.
 
         Parameters
         ----------
@@ -117,7 +120,7 @@ class Trace(_Gates):
         Returns
         -------
         matplotlib.figure.Figure
-            ``figure.savefig("trace.png")`` writes it; a notebook shows it. pyplot is not touched.
+            ``figure.savefig("trace.png")`` writes it. pyplot is not touched.
 
         Raises
         ------
