@@ -5,6 +5,7 @@ from fastcell._jit import CACHE_TOKEN
 from fastcell.cell import CellParams, LSTMCell, lstm_step
 from fastcell.lstm import LSTM
 from fastcell.recurrence import Scan, gated_scan, rules_to_gates, toy_scan, toy_step
+from fastcell.trace import ToyTrace, Trace, toy_trace
 
 __all__ = [
     "CACHE_TOKEN",
@@ -12,11 +13,14 @@ __all__ = [
     "CellParams",
     "LSTMCell",
     "Scan",
+    "ToyTrace",
+    "Trace",
     "gated_scan",
     "lstm_step",
     "oracle",
     "rules_to_gates",
     "toy_scan",
     "toy_step",
+    "toy_trace",
 ]
 __version__ = "0.1.0"

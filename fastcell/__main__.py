@@ -9,7 +9,10 @@ from pathlib import Path
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fastcell", description="Gated memory cells for NumPy.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("demo", help="the cell's rules and gates, then the wettest spells of Seattle")
+    demo = commands.add_parser(
+        "demo", help="the cell's rules and gates, an LSTM reading, the wettest spells of Seattle"
+    )
+    demo.add_argument("--plot", metavar="FILE", type=Path, help="draw the LSTM's gates: .png, .svg or .pdf")
     commands.add_parser("verify", help="the kernels against the oracle on this machine")
     scan = commands.add_parser("scan", help="run the toy cell over a CSV or Parquet file")
     scan.add_argument("input", metavar="IN", type=Path, help=".csv or .parquet")
@@ -32,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "demo":
         from fastcell._demo import demo
 
-        return demo()
+        return demo(arguments.plot)
     if arguments.command == "verify":
         from fastcell._verify import verify
 

@@ -1,7 +1,7 @@
 """The LSTM forward pass: check, allocate, run, return."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,6 +9,9 @@ from fastcell import _checks, _lstm_driver, _threads
 from fastcell._checks import Array
 from fastcell.activations import KNOWN
 from fastcell.cell import CellParams, LSTMCell
+
+if TYPE_CHECKING:
+    from fastcell.trace import Trace
 
 GATE_ORDER = "ifgo"
 """Gates stand in this order in every weight (PyTorch's)."""
@@ -207,6 +210,53 @@ class LSTM:
             raise ValueError("params must be of an LSTM that runs forward alone: the other direction begins at the end")
         return tuple(packed.params for packed in self.packed)
 
+    @classmethod
+    def from_rules(
+        cls, *, scale: float = 2.0**-40, strength: float = 1000.0, dtype: Any = "float64"
+    ) -> tuple["LSTM", float]:
+        """An LSTM with one unit that keeps the toy cell's rules on rows [x1, x2, x3], and the factor from h to y.
+
+        ``i = sigmoid(k (2 x2 - 1))``, ``f = sigmoid(k (2 x2 + 1))``, ``o = sigmoid(k (2 x3 - 1))``,
+        ``g = tanh(s x1)``: saturated gates, and a memory so small that tanh lets it through.
+
+        Parameters
+        ----------
+        scale : float
+            s, the memory's size for each unit of x1; above 0.
+        strength : float
+            k; above 0. A gate is off by exp(-k), which is 0 for k above 745 (104 in float32): softer gates leak.
+        dtype : "float32" or "float64"
+
+        Returns
+        -------
+        (lstm, factor)
+            ``factor * lstm(rows)[0]`` is `toy_scan`'s y; the memory a is ``factor * c``.
+
+        Raises
+        ------
+        ValueError
+            A scale or strength that is not a finite number above 0 in that dtype.
+        TypeError
+            Another dtype.
+
+        Notes
+        -----
+        tanh(z) = z - z^3 / 3 + ..., so each value added is off by a share of (s x1)^2 / 3, and each output by another
+        one of (s a)^2 / 3: below float64's rounding where x1 and a stay below 8192 with the default scale. A reset
+        leaves exactly 0 behind with the default strength; unlike `toy_scan`, nan and infinity in x1 stay.
+
+        Examples
+        --------
+        >>> lstm, factor = LSTM.from_rules()
+        >>> y, _ = lstm([[3, 1, 0], [5, 0, 1], [2, 1, 0], [3, 0, 1]])
+        >>> (factor * y[:, 0]).round(9)
+        array([0., 3., 0., 5.])
+        """
+        from fastcell import _rules
+
+        arguments, factor = _rules.lstm_arguments(scale, strength, dtype)
+        return cls(**arguments), factor
+
     def state_dict(self) -> dict[str, Array]:
         """Copies of the weights under torch.nn.LSTM's names."""
         return {name: array.copy() for name, array in self._weights.items()}
@@ -333,6 +383,58 @@ class LSTM:
             result = out
         h, c = carried
         return result, (h[:, 0], c[:, 0]) if unbatched else carried
+
+    def trace(
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        layer: int = 0,
+        direction: int = 0,
+        lengths: Any = None,
+        reset: Any = None,
+        batch_first: bool | None = None,
+    ) -> "Trace":
+        """Run the LSTM and keep what one layer did at each step, in one direction: its gates, memory and output.
+
+        ``c_t = f_t * c_{t-1} + i_t * g_t``, ``h_t = o_t * tanh(c_t)``
+
+        Parameters
+        ----------
+        x, state, lengths, reset, batch_first
+            As in the call.
+        layer, direction : int
+            0 to L - 1; 0, or 1 for the second direction of two.
+
+        Returns
+        -------
+        Trace(i, f, g, o, c, h)
+            Arrays (T, B, H), h (T, B, P) with a projection, without B for one row; time first whatever `batch_first`,
+            in the order of x even where the direction runs backwards; 0 after a row's end. ``.table()`` and
+            ``.plot()`` show it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in the call; ValueError for a layer or direction that is not there.
+
+        Notes
+        -----
+        c and h are the forward pass's bit for bit, the gates of its arithmetic. A whole run checks the arguments,
+        then each step is a call: for looking at, not for speed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> lstm = LSTM(3, 5, seed=0)
+        >>> x = np.ones((7, 2, 3), np.float32)
+        >>> trace = lstm.trace(x)
+        >>> trace.f.shape, bool((trace.h == lstm(x)[0]).all())
+        ((7, 2, 5), True)
+        """
+        from fastcell._trace_driver import lstm_trace
+
+        return lstm_trace(self, x, state, layer, direction, lengths, reset, batch_first)
 
     def _state(self, state: Any, B: int, unbatched: bool) -> tuple[Array, Array]:
         """New arrays, (L*D, B, ...), with the state that is given; for None to be written alone."""
