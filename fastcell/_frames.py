@@ -207,7 +207,9 @@ def _with_memory(keys: nw.DataFrame[Any], memories: Array) -> nw.DataFrame[Any]:
 
 
 def _alike(one: nw.DataFrame[Any], other: nw.DataFrame[Any]) -> tuple[nw.DataFrame[Any], nw.DataFrame[Any]]:
-    """pandas joins categories only where both columns have the same ones."""
+    """Columns of one dtype in one type: pandas joins equal categories alone, Arrow has text of two sizes."""
+    if one.implementation.is_pyarrow():
+        return nw.from_native(one.to_native().cast(other.to_native().schema)), other
     if not one.implementation.is_pandas():
         return one, other
     import pandas as pd

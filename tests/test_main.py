@@ -143,7 +143,6 @@ BAD = {
     "rule": ({"c": 3}, "row 700, column c: expected -1, 0 or 1, got 3"),
     "nan": ({"c": "nan"}, "row 700, column c: expected -1, 0 or 1, got nan"),
     "emit": ({"e": -1}, "row 700, column e: expected 0 or 1, got -1"),
-    "key": ({"k": ""}, "row 700, column k: expected a key, got nothing"),
 }
 
 
