@@ -29,7 +29,7 @@ def whole_or_not(path: Path) -> Iterator[str]:
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
-        raise BadInputError(f"{path}: expected a file, got a folder")
+        raise IsADirectoryError(f"{path}: expected a file, got a folder")
     part = path.with_name(f".{path.name}.part")
     with _held(part, path):
         try:
@@ -55,7 +55,7 @@ def _held(part: Path, path: Path) -> Iterator[None]:
         except OSError:  # held by another, or just renamed by it
             ours = False
         if not ours:
-            raise BadInputError(f"{path}: another run is writing it")
+            raise BlockingIOError(f"{path}: another run is writing it")
         yield
 
 

@@ -40,15 +40,13 @@ def _read_weights(path: Path, prefix: str, node: str | None) -> LSTM:
 
 def _read_safetensors(path: Path, prefix: str) -> LSTM:
     """What `LSTM.save` wrote, with all its options; or weights alone under torch's names."""
-    lstm: Any = LSTM
-    if not prefix:
-        try:
-            loaded: LSTM = lstm.load(path)
-            return loaded
-        except ValueError:
-            pass  # written by others
-    foreign: LSTM = lstm.from_safetensors(path, prefix)
-    return foreign
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        own = "fastcell" in (file.metadata() or {})
+    made: Any = LSTM
+    cell: LSTM = made.load(path) if own else made.from_safetensors(path, prefix)
+    return cell
 
 
 def _mapped(path: Path) -> Array:

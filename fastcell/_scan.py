@@ -109,9 +109,7 @@ class _Job:
         except pa.ArrowInvalid:
             for at, cell in enumerate(column.to_pylist()):
                 try:
-                    pc.cast(pa.scalar(cell, pa.string()), kind) if cell is None else pc.cast(
-                        pa.scalar(cell.strip()), kind
-                    )
+                    pc.cast(pa.scalar(cell and cell.strip(), pa.string()), kind)
                 except pa.ArrowInvalid:
                     where, what = self.source.where(piece, at), "an integer" if integer else "a number"
                     raise BadInputError(f"{where}, column {name}: expected {what}, got {cell!r}") from None
