@@ -52,11 +52,13 @@ def _ends(place, size):
 
 @inline
 def _hash(head, tail, place, size):
-    hashed = _mixed(_mixed(np.uint64(size) * _SPREAD, head), tail)
-    for k in range(8, size - 8, 8):
-        hashed = _mixed(hashed, _word(place + k))
+    hashed = (head ^ np.uint64(size)) * _MIX ^ tail * _SPREAD
+    hashed ^= hashed >> np.uint64(32)
+    if size > 16:
+        for k in range(8, size - 8, 8):
+            hashed = _mixed(hashed, _word(place + k))
     hashed *= _SPREAD
-    return hashed ^ (hashed >> np.uint64(29))
+    return hashed ^ (hashed >> np.uint64(32))
 
 
 @inline
@@ -92,25 +94,26 @@ def number_text(offsets, data, start, T, row, table, codes, firsts, met, count, 
     Returns the first t that is left, and how many keys there are.
     """
     mask, step = np.uint64(len(table) - 1), size_of(like)
+    end = np.int64(load_scalar(offsets + start * step, like))
     for t in range(start, T):
         if count >= len(met):
             return t, count
-        begin = np.int64(load_scalar(offsets + t * step, like))
-        size = np.int64(load_scalar(offsets + (t + 1) * step, like)) - begin
-        place = data + begin
+        begin, end = end, np.int64(load_scalar(offsets + (t + 1) * step, like))
+        size, place = end - begin, data + begin
         head, tail = _ends(place, size)
         slot = _hash(head, tail, place, size) & mask
         while True:
             code = table[slot]
             if code < 0:
-                code = count
+                code = np.int32(count)
                 table[slot] = code
                 firsts[code] = row + t
                 met[code, 0], met[code, 1], met[code, 2], met[code, 3] = head, tail, size, place
                 count += 1
                 break
-            ends = met[code, 0] == head and met[code, 1] == tail and met[code, 2] == size
-            if ends and (size <= 16 or _same_between(np.uintp(met[code, 3]), place, size)):
+            key = np.uint64(code)
+            ends = met[key, 0] == head and met[key, 1] == tail and met[key, 2] == np.uint64(size)
+            if ends and (size <= 16 or _same_between(np.uintp(met[key, 3]), place, size)):
                 break
             slot = (slot + np.uint64(1)) & mask
         codes[row + t] = code

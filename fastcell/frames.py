@@ -79,8 +79,9 @@ def toy_scan(
 
     Notes
     -----
-    Columns of numbers without nulls are read in place, those in several chunks are first joined. A row costs some
-    3 ns, and as much for a key of integers that lie near each other or of categories; text costs three times that.
+    Columns of numbers without nulls are read in place, those in several chunks are first joined. Integer keys that
+    lie near each other, dates and categories are numbered through a table in less time than the scan takes, text
+    through a hash table in about three times that. A query that is collected takes its columns as a whole.
     Sums are those of `fastcell.toy_scan`.
 
     Examples
