@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import processes
@@ -539,26 +538,44 @@ def test_what_stops_an_lstm(tmp_path, torch, capsys):
 
 
 PEAK = """
-import resource, sys
+import re, sys
 from fastcell.__main__ import main
 code = main(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])  # of this process, not of its parent
 sys.exit(code)
 """
 
 
+def peak(*arguments):
+    """MiB that a command takes at most."""
+    run = processes.python("-c", PEAK, *map(str, arguments))
+    assert run.returncode == 0, run.stderr
+    return int(run.stdout) / 1024
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what a process took at most")
+
+
+@linux
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_an_lstm_takes_no_more_memory_for_more_steps_or_rows(tmp_path, torch, bidirectional):
     torch_weights(torch, tmp_path / "w.pt", bidirectional=bidirectional)
-    peaks = []
+    given, peaks = tmp_path / "x.npy", []
     for count in (1000, 40_000):
         shape = (100, count, 6) if bidirectional else (count, 100, 6)
-        x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, shape)
-        del x
-        paths = (str(tmp_path / name) for name in ("w.pt", "x.npy", "y.npy"))
-        weights, given, out = paths
-        run = processes.python("-c", PEAK, "lstm", "--weights", weights, "--prefix", "encoder", given, "-o", out)
-        assert run.returncode == 0, run.stderr
-        peaks.append(int(run.stdout))
-    assert Path(given).stat().st_size > 95e6
+        np.lib.format.open_memmap(given, "w+", np.float32, shape)
+        weights = ("--weights", tmp_path / "w.pt", "--prefix", "encoder")
+        peaks.append(peak("lstm", *weights, given, "-o", tmp_path / "y.npy"))
+    assert given.stat().st_size > 95e6
+    assert peaks[1] < peaks[0] + 60, "MiB"
+
+
+@linux
+def test_a_scan_takes_no_more_memory_for_more_rows(tmp_path):
+    source, peaks = tmp_path / "in.parquet", []
+    for times in (10, 100):  # 500,000 and 5,000,000 rows
+        frame = pa.concat_tables([table(50_000, keys=["a", "b"])] * times)
+        write(frame, source)
+        peaks.append(peak("scan", source, *COLUMNS, "--by", "k", "-o", tmp_path / "out.parquet"))
+    assert frame.nbytes > 180e6
     assert peaks[1] < peaks[0] + 60, "MiB"
