@@ -14,6 +14,12 @@ def frames(events: Events) -> dict[str, object]:
     return {"pandas": pd.DataFrame(events), "polars": pl.DataFrame(events)}
 
 
+def with_text_keys(events: Events) -> Events:
+    """The same events, whose keys are names of ten letters."""
+    names = np.array([f"user{key:06d}" for key in range(int(events["key"].max()) + 1)])
+    return events | {"key": names[events["key"]]}
+
+
 def with_pandas(frame):
     """A reset begins a new segment of its key; within a segment the memory is a cumulative sum."""
     segment = (frame["control"] == -1).groupby(frame["key"]).cumsum()
@@ -49,3 +55,7 @@ def sum_with_polars(frame):
 
 def fastcell(events: Events) -> np.ndarray:
     return fc.toy_scan(events["value"], events["control"], events["emit"], keys=events["key"], threads=1).y
+
+
+def fastcell_frames(frame):
+    return fc.frames.toy_scan(frame, "value", "control", "emit", by="key", threads=1).frame

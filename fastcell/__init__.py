@@ -1,6 +1,6 @@
 """fastcell: the fastest gated memory cells for NumPy on a CPU, in Python alone."""
 
-from fastcell import oracle
+from fastcell import frames, oracle
 from fastcell._jit import CACHE_TOKEN
 from fastcell.cell import CellParams, LSTMCell, lstm_step
 from fastcell.lstm import LSTM
@@ -15,6 +15,7 @@ __all__ = [
     "Scan",
     "ToyTrace",
     "Trace",
+    "frames",
     "gated_scan",
     "lstm_step",
     "oracle",

@@ -1,9 +1,16 @@
-"""The command line: `python -m fastcell demo | verify | scan`."""
+"""The command line: `python -m fastcell demo | verify | scan | lstm`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from fastcell._files import BadInputError
+
+_AGAIN = (
+    "OUT is there whole or not at all. FILE of --state is written after it and remembers the input that it saw last: "
+    "over that same input, unchanged, a run starts again from the state before and writes the same once more."
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -14,19 +21,51 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--plot", metavar="FILE", type=Path, help="draw the LSTM's gates: .png, .svg or .pdf")
     commands.add_parser("verify", help="the kernels against the oracle on this machine")
-    scan = commands.add_parser("scan", help="run the toy cell over a CSV or Parquet file")
-    scan.add_argument("input", metavar="IN", type=Path, help=".csv or .parquet")
+    _add_scan(commands.add_parser("scan", help="run the toy cell over CSV or Parquet files", epilog=_AGAIN))
+    _add_lstm(commands.add_parser("lstm", help="run an LSTM over a NumPy array file", epilog=_AGAIN))
+    return parser
+
+
+def _add_scan(scan: argparse.ArgumentParser) -> None:
+    scan.add_argument(
+        "input", metavar="IN", type=Path, help=".csv, .parquet, or a folder: its .parquet files in the order of names"
+    )
     scan.add_argument("--value", metavar="COL", required=True, help="x1: what is added")
     scan.add_argument("--control", metavar="COL", required=True, help="x2: 1 adds, -1 resets, 0 keeps")
     scan.add_argument("--emit", metavar="COL", required=True, help="x3: 1 outputs the memory")
-    scan.add_argument("--by", metavar="COL", help="a memory for each value of this column")
-    scan.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help=".csv or .parquet")
     scan.add_argument(
-        "--state", metavar="FILE", type=Path, help="start from it if it is there; save the last state in it"
+        "--by", metavar="COL", nargs="+", action="extend", help="a memory for each value of these columns together"
+    )
+    scan.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="one .csv or .parquet file")
+    scan.add_argument(
+        "--state", metavar="FILE", type=Path, help="start from it if it is there; save the last state in it (Parquet)"
+    )
+    scan.add_argument(
+        "--nulls", choices=("raise", "keep"), default="raise", help="a cell with nothing stops the run, or is read as 0"
     )
     scan.add_argument("--fill", type=float, default=0.0, help="y of a silent row (default 0)")
     scan.add_argument("--integer", action="store_true", help="a CSV's values are integers (default: float64)")
-    return parser
+
+
+def _add_lstm(lstm: argparse.ArgumentParser) -> None:
+    lstm.add_argument("input", metavar="X.npy", type=Path, help="(T, B, I) or (T, I)")
+    lstm.add_argument(
+        "--weights",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help=".onnx, .safetensors, or a state dict as .pt or .pth",
+    )
+    lstm.add_argument("--prefix", default="", help="of the LSTM's names in a whole model's state dict")
+    lstm.add_argument("--node", help="of an ONNX model, where it has several LSTMs")
+    lstm.add_argument("-o", "--output", metavar="Y.npy", type=Path, required=True, help="(T, B, D*H) or (T, D*H)")
+    lstm.add_argument(
+        "--state",
+        metavar="FILE",
+        type=Path,
+        help=".npz or .safetensors with h and c: start from it if it is there; save the last state in it. "
+        "Not where a direction runs backwards: such an LSTM takes all steps of some rows at a time",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,20 +79,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         from fastcell._verify import verify
 
         return verify()
+    return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """A command that reads and writes files."""
+    command = arguments.command
     try:
-        from fastcell import _scan
-    except ImportError as error:
-        print(f"scan needs {error.name}: pip install 'fastcell[frames]'", file=sys.stderr)
+        if command == "scan":
+            from fastcell._scan import scan
+
+            scan(arguments)
+        else:
+            from fastcell._lstm_command import lstm
+
+            lstm(arguments)
+    except (BadInputError, OSError) as error:
+        print(f"{command}: {error}", file=sys.stderr)
         return 1
-    try:
-        _scan.scan(arguments)
-    except (_scan.BadInputError, OSError) as error:
-        print(f"scan: {error}", file=sys.stderr)
+    except ImportError as error:
+        print(f"{command} needs {error.name}: {_install(error.name)}" if error.name else error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("scan: interrupted, nothing written", file=sys.stderr)
+        print(f"{command}: interrupted, nothing written", file=sys.stderr)
         return 130
     return 0
+
+
+def _install(module: str) -> str:
+    if module == "torch":
+        return "pip install torch"
+    return f"pip install 'fastcell[{'weights' if module in ('onnx', 'safetensors') else 'frames'}]'"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ old one.
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastcell._jit import inline, kernel
@@ -20,10 +21,8 @@ from fastcell._lstm_kernels import (
     weights_at,
 )
 from fastcell.simd import (
-    INT64,
     load,
     load_first,
-    load_scalar,
     scratch,
     size_of,
     store,
@@ -35,7 +34,7 @@ from fastcell.simd import (
 STACK = 1 << 15
 """Bytes of scratch on the stack; a cell of which one row needs more takes it from the heap."""
 
-WRONG_DTYPE, WRONG_X, WRONG_H, WRONG_C, WRONG_LAYOUT, OVERLAP = 1, 2, 3, 4, 5, 6
+WRONG_X, WRONG_H, WRONG_C, WRONG_LAYOUT, OVERLAP = 1, 2, 3, 4, 5
 """What `check` finds."""
 
 
@@ -106,99 +105,89 @@ def step_rows(x, x_row, h, h_row, c, c_row, rows, room, block, weights, sizes, s
             copy_values(source, h + (first + r) * h_row, returned, like)
 
 
-@inline
-def _first_axis(array):
-    return 1 if array.ndim == 1 else array.shape[0]
+def describe(context, builder, kind, array, axes):
+    """LLVM values of an array: address, rows, bytes from row to row, values of a row, bytes from value to value.
+
+    axes: how many of the last ones count, 2 or 1, a row alone.
+    """
+    struct = context.make_array(kind)(context, builder, array)
+    word = context.get_value_type(types.int64)
+    shape, strides = (cgutils.unpack_tuple(builder, part) for part in (struct.shape, struct.strides))
+    rows = (shape[-2], strides[-2]) if axes > 1 else (ir.Constant(word, 1), ir.Constant(word, 0))
+    return [builder.ptrtoint(struct.data, word), *rows, shape[-1], strides[-1]]
 
 
-@inline
-def _row_stride(array):
-    return 0 if array.ndim == 1 else array.strides[0]
-
-
-@inline
-def _extent(array):
-    return (_first_axis(array) - 1) * _row_stride(array) + array.shape[-1] * array.itemsize
-
-
-@inline
-def _overlap(a, b):
-    """Whether the stretches of memory that two arrays lie in overlap."""
-    return (
-        a.size > 0
-        and b.size > 0
-        and a.ctypes.data < b.ctypes.data + _extent(b)
-        and b.ctypes.data < a.ctypes.data + _extent(a)
-    )
+ARRAY = types.UniTuple(types.int64, 5)
+"""What `describe` gives."""
 
 
 @intrinsic
-def _one_dtype(typingctx, a, b, c):
-    """Whether three arrays are of one dtype: a constant."""
+def look(typingctx, array):
+    """`describe` for a kernel: an array's numbers without the cost of counting references to it."""
 
     def codegen(context, builder, sig, args):
-        return ir.Constant(ir.IntType(1), a.dtype == b.dtype == c.dtype)
+        return context.make_tuple(builder, ARRAY, describe(context, builder, array, args[0], array.ndim))
 
-    return types.boolean(a, b, c), codegen
-
-
-@inline
-def _rows_side_by_side(array):
-    return array.size == 0 or array.strides[-1] == array.itemsize
+    return ARRAY(array), codegen
 
 
 @inline
-def check(x, h, c, itemsize, inputs, hidden, returned):
-    """0, or what is wrong with a step's arrays; read-only ones don't compile."""
-    if not _one_dtype(x, h, c) or c.itemsize != itemsize:
-        return WRONG_DTYPE
-    if x.ndim != h.ndim or x.ndim != c.ndim:
-        return WRONG_H
-    rows = _first_axis(x)
-    if x.shape[-1] != inputs:
+def _overlap(a, b, size):
+    """Whether the stretches of memory that two arrays lie in overlap."""
+    a_end, b_end = a[0] + (a[1] - 1) * a[2] + a[3] * size, b[0] + (b[1] - 1) * b[2] + b[3] * size
+    return a[1] * a[3] > 0 and b[1] * b[3] > 0 and a[0] < b_end and b[0] < a_end
+
+
+@inline
+def check(x, h, c, sizes, size):
+    """0, or what is wrong with a step's arrays, as `describe` tells of them."""
+    inputs, hidden, returned = sizes
+    if x[3] != inputs:
         return WRONG_X
-    if h.shape[-1] != returned or _first_axis(h) != rows:
+    if h[3] != returned or h[1] != x[1]:
         return WRONG_H
-    if c.shape[-1] != hidden or _first_axis(c) != rows:
+    if c[3] != hidden or c[1] != x[1]:
         return WRONG_C
-    if not (_rows_side_by_side(x) and _rows_side_by_side(h) and _rows_side_by_side(c)):
+    if x[4] != size or h[4] != size or c[4] != size:
         return WRONG_LAYOUT
-    if _overlap(x, h) or _overlap(x, c) or _overlap(h, c):
+    if _overlap(x, h, size) or _overlap(x, c, size) or _overlap(h, c, size):
         return OVERLAP
-    h[:0], c[:0] = 0, 0
     return 0
 
 
 @inline
-def step_arrays(x, h, c, weights, sizes, special):
+def step_arrays(x, h, c, weights, sizes, special, like):
     """One step of the rows of x, h and c, which are checked, in place."""
-    like = c.dtype.type(0)
     a_row, _, _ = _row_bytes(sizes[1], sizes[2], weights[3] != 0, like)
     needed = 64 + width(like) * size_of(like) + a_row
-    on_stack = needed <= STACK
-    heap = np.empty(0 if on_stack else needed, np.uint8)
-    room = ((scratch(STACK) if on_stack else heap.ctypes.data) + 63) // 64 * 64
-    step_rows(
-        x.ctypes.data, _row_stride(x), h.ctypes.data, _row_stride(h), c.ctypes.data, _row_stride(c), _first_axis(x),
-        room, max(min((STACK - needed) // a_row + 1, 64), 1), weights, sizes, special, like,
-    )  # fmt: skip
+    rows = x[1]
+    if needed <= STACK:
+        block = 1 if rows == 1 else min((STACK - needed) // a_row + 1, 64)
+        room = (scratch(STACK) + 63) // 64 * 64
+        step_rows(x[0], x[2], h[0], h[2], c[0], c[2], rows, room, block, weights, sizes, special, like)
+    else:
+        heap = np.empty(needed, np.uint8)
+        room = (heap.ctypes.data + 63) // 64 * 64
+        step_rows(x[0], x[2], h[0], h[2], c[0], c[2], rows, room, np.int64(1), weights, sizes, special, like)
 
 
 @kernel
-def cell_step(x, h, c, table):
+def cell_step(x, h, c, table, like):
     """One step in place; returns what `check` finds, and does nothing then. x: (B, I)  h: (B, R)  c: (B, H)"""
     sizes = sizes_at(table)
-    wrong = check(x, h, c, load_scalar(table + 96, INT64), *sizes)
+    places = look(x), look(h), look(c)
+    wrong = check(*places, sizes, size_of(like))
     if wrong == 0:
-        step_arrays(x, h, c, weights_at(table), sizes, None)
+        step_arrays(*places, weights_at(table), sizes, None, like)
     return wrong
 
 
 @kernel
-def cell_step_special(x, h, c, table):
+def cell_step_special(x, h, c, table, like):
     """`cell_step` with what `special_at` reads."""
     sizes = sizes_at(table)
-    wrong = check(x, h, c, load_scalar(table + 96, INT64), *sizes)
+    places = look(x), look(h), look(c)
+    wrong = check(*places, sizes, size_of(like))
     if wrong == 0:
-        step_arrays(x, h, c, weights_at(table), sizes, special_at(table))
+        step_arrays(*places, weights_at(table), sizes, special_at(table), like)
     return wrong

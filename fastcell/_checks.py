@@ -13,9 +13,33 @@ NUMBERS = "real numbers"
 _KINDS = {VALUES: "biuf", NUMBERS: "biuf", "integers": "iu"}
 
 
+_IN_REACH = (1, 3, 11, 13)  # DLPack's devices whose memory a CPU reads: its own, pinned, managed
+
+
+def view(name: str, given: Any, expected: str = VALUES) -> Array:
+    """`given` as an array that shares its memory if it has any: through NumPy's protocols, a buffer, or DLPack."""
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise ValueError(f"{name} must have no masked elements, got {int(np.sum(given.mask))}")
+    if getattr(given, "requires_grad", False) is True:
+        given = given.detach()  # a scan is no part of a graph of gradients
+    try:
+        if hasattr(given, "__dlpack_device__"):
+            device = given.__dlpack_device__()[0]
+            if device not in _IN_REACH:
+                raise BufferError(f"DLPack device type {int(device)}")
+            if not (hasattr(given, "__array__") or hasattr(given, "__array_interface__")):
+                return np.from_dlpack(given)
+        return np.asarray(given)
+    except (TypeError, RuntimeError, BufferError, ValueError) as error:
+        if isinstance(given, list | tuple):
+            raise type(error)(f"{name} must be an array or nested sequences of one shape: {error}") from None
+        kind = f"{type(given).__name__} of {getattr(given, 'dtype', 'unknown dtype')}"
+        raise TypeError(f"{name} must hold {expected} in the CPU's memory, got {kind} ({error})") from None
+
+
 def array(name: str, given: Any, expected: str = VALUES) -> Array:
     """`given` as an array of a dtype that the kernels read: native, aligned, copied only where it must be."""
-    x = given if type(given) is np.ndarray else np.asarray(given)
+    x = given if type(given) is np.ndarray else view(name, given, expected)
     if not x.size and isinstance(given, list | tuple):
         x = x.astype(np.int64 if expected == "integers" else x.dtype)  # NumPy takes an empty list for floats
     if x.dtype.kind not in _KINDS[expected] or (expected == VALUES and x.dtype.char in "eg"):
@@ -54,7 +78,7 @@ def output(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: dict[
         raise ValueError("out must be writeable, got a read-only array")
     for name, given in inputs.items():
         is_buffer = not (given is None or isinstance(given, list | tuple | int | float))
-        if is_buffer and np.may_share_memory(out, np.asarray(given)):
+        if is_buffer and np.may_share_memory(out, view(name, given)):
             raise ValueError(f"out must not overlap an input, got memory shared with {name}")
     return out
 

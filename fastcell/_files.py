@@ -1,25 +1,87 @@
-"""Files that are written whole or not at all."""
+"""Files that are there whole or not at all, and states that know which input they saw last.
 
+A command writes OUT first and its state last, each under another name and then renamed, so a kill at any moment leaves
+of both the old or the new. The state holds the last input's fingerprint and the memories before it: a run over that
+same input starts from those, whether it was killed before, between or after the two, and writes the same bytes again.
+"""
+
+import hashlib
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing is held: there a second run at the same time is not refused
+    fcntl = None  # type: ignore[assignment]
+
+
+class BadInputError(Exception):
+    """Something in the user's files or columns; the message says what and where."""
 
 
 @contextmanager
 def whole_or_not(path: Path) -> Iterator[str]:
-    """A temporary name beside `path`, which takes its place when the block ends well and vanishes otherwise."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    """A file beside `path` to write, which takes its place when the block ends well and vanishes otherwise.
+
+    A killed run leaves it behind for the next one to write over. It is locked: a second run at once is refused.
+    """
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: expected a file, got a folder")
+    part = path.with_name(f".{path.name}.part")
+    with _held(part, path):
+        try:
+            yield str(part)
+            _sync(part)
+            os.replace(part, path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    if fcntl is not None:  # where there is fcntl, a folder can be synced, too
+        _sync(path.parent)
+
+
+@contextmanager
+def _held(part: Path, path: Path) -> Iterator[None]:
+    if fcntl is None:
+        yield
+        return
+    with part.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = os.path.samestat(os.fstat(file.fileno()), os.stat(part))
+        except OSError:  # held by another, or just renamed by it
+            ours = False
+        if not ours:
+            raise BlockingIOError(f"{path}: another run is writing it")
+        yield
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if path.is_dir() or fcntl is not None else os.O_RDWR)
     try:
-        yield name
-        with open(name, "rb") as written:
-            os.fsync(written.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # mkstemp's file is private; the user's is as any other
-        os.replace(name, path)
+        os.fsync(handle)
     finally:
-        if os.path.exists(name):
-            os.remove(name)
+        os.close(handle)
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """Of files as they are now: where they are, how long, when written."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        found = path.stat()
+        digest.update(f"{path.resolve()}\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
+def check_apart(**paths: Path | None) -> None:
+    """No two of a command's files may be one."""
+    seen: dict[Path, str] = {}
+    for name, path in paths.items():
+        if path is None:
+            continue
+        other = seen.setdefault(path.resolve(), name)
+        if other != name:
+            raise BadInputError(f"{path}: {name} must be another file than {other}")

@@ -4,14 +4,26 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba.core import types
-from numba.extending import overload
+from numba import typeof
+from numba.core import cgutils, errors, types
+from numba.extending import lower_builtin, type_callable
 
 from fastcell import _cell_kernels, _checks
-from fastcell._cell_kernels import OVERLAP, WRONG_C, WRONG_DTYPE, WRONG_H, WRONG_LAYOUT, WRONG_X, check, step_arrays
+from fastcell._cell_kernels import (
+    ARRAY,
+    OVERLAP,
+    WRONG_C,
+    WRONG_H,
+    WRONG_LAYOUT,
+    WRONG_X,
+    check,
+    describe,
+    step_arrays,
+)
 from fastcell._checks import Array
-from fastcell._jit import helper, kernel
-from fastcell._lstm_driver import CellParams, Layer
+from fastcell._jit import kernel
+from fastcell._lstm_driver import CellParams, Layer, Special
+from fastcell.simd import size_of
 
 if TYPE_CHECKING:
     from fastcell.lstm import LSTM
@@ -100,7 +112,7 @@ class LSTMCell:
     def _share(self, lstm: "LSTM", packed: Layer) -> None:
         self.input_size, self.hidden_size, self.proj_size = packed.inputs, lstm.hidden_size, lstm.proj_size
         self.dtype, self.output_size, self.params = lstm.dtype, lstm.output_size, packed.params
-        self._packed, self._table = packed, packed.table
+        self._packed, self._table, self._zero = packed, packed.table, packed.zero
         self._kernel = _cell_kernels.cell_step if packed.params.special is None else _cell_kernels.cell_step_special
 
     def __repr__(self) -> str:
@@ -162,7 +174,7 @@ class LSTMCell:
         The check is part of every call. Rows go to all cores once there are many.
         """
         try:
-            wrong = self._kernel(x, h, c, self._table)
+            wrong = self._kernel(x, h, c, self._table, self._zero)
         except TypeError:  # not compiled for such arrays: the first call, or wrong ones
             wrong = -1
         if wrong:
@@ -195,12 +207,11 @@ class LSTMCell:
         with _compiling:
             self._kernel.disable_compile(False)
             try:
-                self._kernel(x, h, c, self._table)
+                self._kernel(x, h, c, self._table, self._zero)
             finally:
                 self._kernel.disable_compile(True)
 
 
-@kernel
 def lstm_step(params: Any, x: Array, h: Array, c: Array) -> None:
     """One step of an LSTM in place, callable from a function under `@njit` and from Python.
 
@@ -218,7 +229,7 @@ def lstm_step(params: Any, x: Array, h: Array, c: Array) -> None:
     ValueError
         A shape or an order in memory that doesn't fit; nothing is written.
     TypeError
-        Dtypes other than the weights'.
+        Dtypes other than the weights', or read-only h or c; in compiled code a numba.TypingError when it is compiled.
 
     Notes
     -----
@@ -240,27 +251,127 @@ def lstm_step(params: Any, x: Array, h: Array, c: Array) -> None:
     >>> bool((h == lstm(x)[0][-1]).all())
     True
     """
-    _step(params, x, h, c)
+    try:
+        _step(params, x, h, c)
+    except errors.TypingError as error:
+        raise TypeError(_reason(params, x, h, c) or str(error)) from None
 
 
+@kernel
 def _step(params: Any, x: Any, h: Any, c: Any) -> None:
-    """One layer or all: chosen by the type of params."""
+    lstm_step(params, x, h, c)
 
 
-@overload(_step, inline="never")  # type: ignore[untyped-decorator]
-def _overload_step(params: Any, x: Any, h: Any, c: Any) -> Any:
-    if isinstance(params, types.NamedTuple):
-        return _one_layer
-    if isinstance(params, types.UniTuple) and isinstance(params.dtype, types.NamedTuple):
-        return _all_layers
+def _layers(params: Any) -> int | None:
+    """How many layers params are of: None for a cell's, without an axis of layers in h and c."""
+    return None if isinstance(params, types.NamedTuple) else len(params)
+
+
+def _wrong_types(params: Any, x: Any, h: Any, c: Any) -> str | None:
+    one = params if isinstance(params, types.NamedTuple) else getattr(params, "dtype", None)
+    if not isinstance(one, types.NamedTuple) or one.instance_class is not CellParams:
+        return f"params must be a cell's or an LSTM's params, got {params}"
+    dtype = one.types[0].dtype
+    for name, array in (("x", x), ("h", h), ("c", c)):
+        if not isinstance(array, types.Array) or array.dtype != dtype:
+            return f"{name} must be an array of {dtype}, as the weights are, got {array}"
+        ndim = x.ndim + (name != "x" and _layers(params) is not None)
+        if x.ndim not in (1, 2) or array.ndim != ndim:
+            return f"{name} must have {ndim} axes where x has {x.ndim}, 1 or 2, got {array.ndim}"
+        if name != "x" and not array.mutable:
+            return f"{name} must be writeable, got a read-only array"
     return None
 
 
-def _one_layer(params: Any, x: Any, h: Any, c: Any) -> None:
-    sizes = (params.w_x.shape[1], params.hidden_size, params.w_h.shape[1])
-    wrong = check(x, h, c, params.w_x.itemsize, *sizes)
-    if wrong == WRONG_DTYPE:
-        raise TypeError("x, h and c must hold the dtype of params' weights")
+def _reason(*arguments: Any) -> str | None:
+    return _wrong_types(*(typeof(argument) for argument in arguments))
+
+
+@type_callable(lstm_step)  # type: ignore[untyped-decorator]
+def _type_step(context: Any) -> Any:
+    def typer(params: Any, x: Any, h: Any, c: Any) -> Any:
+        wrong = _wrong_types(params, x, h, c)
+        if wrong:
+            raise errors.TypingError(wrong)
+        return types.none
+
+    return typer
+
+
+@lower_builtin(lstm_step, types.Any, types.Any, types.Any, types.Any)  # type: ignore[untyped-decorator]
+def _lower_step(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    """Numbers alone go on, read from arrays in place: counting references to a dozen arrays took longer than a step."""
+    kind, _, h_kind, c_kind = sig.args
+    stacked = _layers(kind) is not None
+    layers = cgutils.unpack_tuple(builder, args[0]) if stacked else [args[0]]
+    kind = kind.dtype if stacked else kind
+    x, h, c = (describe(context, builder, k, a, sig.args[1].ndim) for k, a in zip(sig.args[1:], args[1:], strict=True))
+    if stacked:
+        word = x[0].type
+        for k, a, place in ((h_kind, args[2], h), (c_kind, args[3], c)):
+            struct = context.make_array(k)(context, builder, a)
+            many, step = (cgutils.unpack_tuple(builder, part)[0] for part in (struct.shape, struct.strides))
+            context.compile_internal(
+                builder, _check_layers, types.none(types.int64, types.int64), [many, word(len(layers))]
+            )
+            place.append(step)
+    for number, layer in enumerate(layers):
+        at_h, at_c = (
+            [builder.add(p[0], builder.mul(p[0].type(number), p[5])), *p[1:5]] if stacked else p for p in (h, c)
+        )
+        _lower_layer(context, builder, kind, layer, x, at_h, at_c)
+        x = at_h
+    return context.get_dummy_value()
+
+
+def _lower_layer(context: Any, builder: Any, kind: Any, layer: Any, x: Any, h: Any, c: Any) -> None:
+    """One layer's step, x, h and c as `describe` gives them."""
+    word = x[0].type
+    fields = dict(zip(CellParams._fields, cgutils.unpack_tuple(builder, layer), strict=True))
+    kinds = dict(zip(CellParams._fields, kind.types, strict=True))
+
+    def shape(struct: Any, axis: int) -> Any:
+        return cgutils.unpack_tuple(builder, struct.shape)[axis]
+
+    def address(struct: Any) -> Any:
+        return builder.ptrtoint(struct.data, word)
+
+    def or_none(struct: Any) -> Any:
+        return builder.select(builder.icmp_signed("==", shape(struct, 0), word(0)), word(0), address(struct))
+
+    def array(kinds: Any, fields: Any, name: str) -> Any:
+        return context.make_array(kinds[name])(context, builder, fields[name])
+
+    w_x, w_h, bias, w_p, zeros = (array(kinds, fields, name) for name in ("w_x", "w_h", "bias", "w_p", "zeros"))
+    weights = [address(w_x), address(w_h), address(bias), or_none(w_p), address(zeros)]
+    sizes = [shape(w_x, 1), fields["hidden_size"], shape(w_h, 1)]
+    special, special_kind = context.get_dummy_value(), types.none
+    if kinds["special"] != types.none:
+        more = dict(zip(Special._fields, cgutils.unpack_tuple(builder, fields["special"]), strict=True))
+        more_kinds = dict(zip(Special._fields, kinds["special"].types, strict=True))
+        activations, peephole = (array(more_kinds, more, name) for name in ("activations", "peephole"))
+        special_kind = types.Tuple((types.int64, types.int64, types.float64, types.boolean))
+        special = context.make_tuple(
+            builder, special_kind, [address(activations), or_none(peephole), more["clip"], more["coupled"]]
+        )
+    dtype = kinds["w_x"].dtype
+    five, three = types.UniTuple(types.int64, 5), types.UniTuple(types.int64, 3)
+    places = [context.make_tuple(builder, ARRAY, part) for part in (x, h, c)]
+    arguments = [
+        *places, context.make_tuple(builder, five, weights), context.make_tuple(builder, three, sizes), special,
+        context.get_constant(dtype, 0),
+    ]  # fmt: skip
+    signature = types.none(ARRAY, ARRAY, ARRAY, five, three, special_kind, dtype)
+    context.compile_internal(builder, _checked_step, signature, arguments)
+
+
+def _check_layers(given: int, layers: int) -> None:
+    if given != layers:
+        raise ValueError("h and c must have shape (L, B, H) or (L, H), a layer of params each")
+
+
+def _checked_step(x: Any, h: Any, c: Any, weights: Any, sizes: Any, special: Any, like: Any) -> None:
+    wrong = check(x, h, c, sizes, size_of(like))
     if wrong == WRONG_X:
         raise ValueError("x must have shape (B, I) or (I,), I as params were made for")
     if wrong == WRONG_H:
@@ -271,33 +382,4 @@ def _one_layer(params: Any, x: Any, h: Any, c: Any) -> None:
         raise ValueError("x, h and c must have the values of a row side by side")
     if wrong == OVERLAP:
         raise ValueError("x, h and c must not overlap")
-    w_p = params.w_p.ctypes.data if params.w_p.size > 0 else params.w_p.ctypes.data * 0
-    weights = params.w_x.ctypes.data, params.w_h.ctypes.data, params.bias.ctypes.data, w_p, params.zeros.ctypes.data
-    step_arrays(x, h, c, weights, sizes, _special(params.special))
-
-
-_one_layer_njit = helper(_one_layer)
-
-
-def _all_layers(params: Any, x: Any, h: Any, c: Any) -> None:
-    if len(h) != len(params) or len(c) != len(params):
-        raise ValueError("h and c must have shape (L, B, H) or (L, H), a layer of params each")
-    _one_layer_njit(params[0], x, h[0], c[0])
-    for k in range(1, len(params)):
-        _one_layer_njit(params[k], h[k - 1], h[k], c[k])
-
-
-def _special(special: Any) -> Any:
-    """What `special_at` gives, from params."""
-
-
-@overload(_special)  # type: ignore[untyped-decorator]
-def _overload_special(special: Any) -> Any:
-    def nothing(special: Any) -> Any:
-        return None
-
-    def addresses(special: Any) -> Any:
-        peephole = special.peephole.ctypes.data if special.peephole.size > 0 else special.peephole.ctypes.data * 0
-        return special.activations.ctypes.data, peephole, special.clip, special.coupled
-
-    return nothing if isinstance(special, types.NoneType) else addresses
+    step_arrays(x, h, c, weights, sizes, special, like)

@@ -458,7 +458,7 @@ class LSTM:
     def _reset(self, reset: Any, T: int, B: int, first: bool, unbatched: bool) -> Array:
         if self.bidirectional or self.reverse:
             raise ValueError("reset must be None where a direction runs backwards")
-        flags = np.asarray(reset)
+        flags = _checks.view("reset", reset, "bool")
         if flags.dtype != np.bool:
             raise TypeError(f"reset must hold bool, got {flags.dtype}")
         shape, letters = ((T,), "(T,)") if unbatched else ((B, T), "(B, T)") if first else ((T, B), "(T, B)")
