@@ -8,7 +8,7 @@ old one.
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, errors
 from numba.extending import intrinsic
 
 from fastcell._jit import inline, kernel
@@ -122,13 +122,25 @@ ARRAY = types.UniTuple(types.int64, 5)
 
 
 @intrinsic
-def look(typingctx, array):
+def _look(typingctx, array):
     """`describe` for a kernel: an array's numbers without the cost of counting references to it."""
 
     def codegen(context, builder, sig, args):
         return context.make_tuple(builder, ARRAY, describe(context, builder, array, args[0], array.ndim))
 
     return ARRAY(array), codegen
+
+
+@intrinsic
+def _right_types(typingctx, x, h, c, like):
+    """Nothing, but for other arrays than those that `LSTMCell.step` asks for it doesn't compile."""
+    for array in (x, h, c):
+        fits = isinstance(array, types.Array) and array.dtype == like and array.layout == "C" and array.aligned
+        if not fits or array.ndim not in (1, 2) or array.ndim != x.ndim:
+            raise errors.TypingError(f"{array} is no array for a step of {like}")
+    if not (h.mutable and c.mutable):
+        raise errors.TypingError("h and c must be writeable")
+    return types.none(x, h, c, like), lambda context, builder, sig, args: context.get_dummy_value()
 
 
 @inline
@@ -175,7 +187,8 @@ def step_arrays(x, h, c, weights, sizes, special, like):
 def cell_step(x, h, c, table, like):
     """One step in place; returns what `check` finds, and does nothing then. x: (B, I)  h: (B, R)  c: (B, H)"""
     sizes = sizes_at(table)
-    places = look(x), look(h), look(c)
+    _right_types(x, h, c, like)
+    places = _look(x), _look(h), _look(c)
     wrong = check(*places, sizes, size_of(like))
     if wrong == 0:
         step_arrays(*places, weights_at(table), sizes, None, like)
@@ -186,7 +199,8 @@ def cell_step(x, h, c, table, like):
 def cell_step_special(x, h, c, table, like):
     """`cell_step` with what `special_at` reads."""
     sizes = sizes_at(table)
-    places = look(x), look(h), look(c)
+    _right_types(x, h, c, like)
+    places = _look(x), _look(h), _look(c)
     wrong = check(*places, sizes, size_of(like))
     if wrong == 0:
         step_arrays(*places, weights_at(table), sizes, special_at(table), like)

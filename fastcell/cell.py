@@ -1,6 +1,5 @@
 """One step of an LSTM at a time, for simulations: from Python, and from your own compiled loop."""
 
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,15 +21,13 @@ from fastcell._cell_kernels import (
 )
 from fastcell._checks import Array
 from fastcell._jit import kernel
-from fastcell._lstm_driver import CellParams, Layer, Special
-from fastcell.simd import size_of
+from fastcell._lstm_driver import CellParams, Special
+from fastcell.simd import size_of, width
 
 if TYPE_CHECKING:
     from fastcell.lstm import LSTM
 
 __all__ = ["CellParams", "LSTMCell", "lstm_step"]
-
-_compiling = Lock()
 
 
 class LSTMCell:
@@ -101,15 +98,20 @@ class LSTMCell:
             input_size, hidden_size, bias=bias, proj_size=proj_size, peepholes=peepholes, coupled=coupled, clip=clip,
             activations=activations, dtype=dtype, weights=named, seed=seed,
         )  # fmt: skip
-        self._share(lstm, lstm.packed[0])
+        self._share(lstm, 0, 0)
 
     @classmethod
-    def _of(cls, lstm: "LSTM", packed: Layer) -> "LSTMCell":
+    def _of(cls, lstm: "LSTM", layer: int, direction: int) -> "LSTMCell":
         cell = cls.__new__(cls)
-        cell._share(lstm, packed)
+        cell._share(lstm, layer, direction)
         return cell
 
-    def _share(self, lstm: "LSTM", packed: Layer) -> None:
+    def __reduce__(self) -> Any:
+        """Without the packed weights, which are addresses in this process."""
+        return LSTMCell._of, self._source
+
+    def _share(self, lstm: "LSTM", layer: int, direction: int) -> None:
+        self._source, packed = (lstm, layer, direction), lstm.packed[layer * lstm.directions + direction]
         self.input_size, self.hidden_size, self.proj_size = packed.inputs, lstm.hidden_size, lstm.proj_size
         self.dtype, self.output_size, self.params = lstm.dtype, lstm.output_size, packed.params
         self._packed, self._table, self._zero = packed, packed.table, packed.zero
@@ -175,13 +177,14 @@ class LSTMCell:
         """
         try:
             wrong = self._kernel(x, h, c, self._table, self._zero)
-        except TypeError:  # not compiled for such arrays: the first call, or wrong ones
+        except (TypeError, errors.NumbaError):
             wrong = -1
         if wrong:
-            self._slow_step(x, h, c)
+            self._check(x, h, c)
+            self._kernel(*(np.asarray(array) for array in (x, h, c)), self._table, self._zero)  # a subclass's own array
 
-    def _slow_step(self, x: Any, h: Any, c: Any) -> None:
-        """Name what is wrong with the arrays; if nothing is, compile for them and take the step."""
+    def _check(self, x: Any, h: Any, c: Any) -> None:
+        """Name what is wrong with a step's arrays."""
         for name, array, letter, size in (
             ("x", x, "I", self.input_size),
             ("h", h, "P" if self.proj_size else "H", self.output_size),
@@ -203,13 +206,6 @@ class LSTMCell:
             a, b = {"x": x, "h": h, "c": c}[first], {"x": x, "h": h, "c": c}[second]
             if np.may_share_memory(a, b):
                 raise ValueError(f"{second} must not overlap {first}, got memory that both share")
-        x, h, c = (np.asarray(array) for array in (x, h, c))  # a subclass as what it holds
-        with _compiling:
-            self._kernel.disable_compile(False)
-            try:
-                self._kernel(x, h, c, self._table, self._zero)
-            finally:
-                self._kernel.disable_compile(True)
 
 
 def lstm_step(params: Any, x: Array, h: Array, c: Array) -> None:
@@ -359,9 +355,9 @@ def _lower_layer(context: Any, builder: Any, kind: Any, layer: Any, x: Any, h: A
     places = [context.make_tuple(builder, ARRAY, part) for part in (x, h, c)]
     arguments = [
         *places, context.make_tuple(builder, five, weights), context.make_tuple(builder, three, sizes), special,
-        context.get_constant(dtype, 0),
+        context.get_constant(dtype, 0), shape(w_x, 3),
     ]  # fmt: skip
-    signature = types.none(ARRAY, ARRAY, ARRAY, five, three, special_kind, dtype)
+    signature = types.none(ARRAY, ARRAY, ARRAY, five, three, special_kind, dtype, types.int64)
     context.compile_internal(builder, _checked_step, signature, arguments)
 
 
@@ -370,7 +366,9 @@ def _check_layers(given: int, layers: int) -> None:
         raise ValueError("h and c must have shape (L, B, H) or (L, H), a layer of params each")
 
 
-def _checked_step(x: Any, h: Any, c: Any, weights: Any, sizes: Any, special: Any, like: Any) -> None:
+def _checked_step(x: Any, h: Any, c: Any, weights: Any, sizes: Any, special: Any, like: Any, lanes: int) -> None:
+    if lanes != width(like):
+        raise ValueError("params were packed for vectors of another width: take them from a cell of this process")
     wrong = check(x, h, c, sizes, size_of(like))
     if wrong == WRONG_X:
         raise ValueError("x must have shape (B, I) or (I,), I as params were made for")

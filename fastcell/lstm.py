@@ -201,7 +201,7 @@ class LSTM:
         for name, given, count in (("layer", layer, self.num_layers), ("direction", direction, self.directions)):
             if not 0 <= _checks.size(name, given, 0) < count:
                 raise ValueError(f"{name} must be below {count}, got {given}")
-        return LSTMCell._of(self, self.packed[layer * self.directions + direction])
+        return LSTMCell._of(self, layer, direction)
 
     @property
     def params(self) -> tuple[CellParams, ...]:
