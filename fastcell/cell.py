@@ -271,7 +271,7 @@ def _one_layer(params: Any, x: Any, h: Any, c: Any) -> None:
         raise ValueError("x, h and c must have the values of a row side by side")
     if wrong == OVERLAP:
         raise ValueError("x, h and c must not overlap")
-    w_p = params.w_p.ctypes.data if params.w_p.size > 0 else params.w_p.ctypes.data * 0
+    w_p = params.w_p.ctypes.data if params.w_p.size > 0 else np.uintp(0)  # a plain 0 would make it a float
     weights = params.w_x.ctypes.data, params.w_h.ctypes.data, params.bias.ctypes.data, w_p, params.zeros.ctypes.data
     step_arrays(x, h, c, weights, sizes, _special(params.special))
 
@@ -297,7 +297,7 @@ def _overload_special(special: Any) -> Any:
         return None
 
     def addresses(special: Any) -> Any:
-        peephole = special.peephole.ctypes.data if special.peephole.size > 0 else special.peephole.ctypes.data * 0
+        peephole = special.peephole.ctypes.data if special.peephole.size > 0 else np.uintp(0)
         return special.activations.ctypes.data, peephole, special.clip, special.coupled
 
     return nothing if isinstance(special, types.NoneType) else addresses
