@@ -133,7 +133,6 @@ class Run:
         """One column. Threads begin at multiples of SEQUENCE, as one thread's blocks do: the same sums either way."""
         T = len(self.y)
         places = [part for array in (*self.arrays, self.y) for part in (address(array), array.strides[0])]
-        tail = (self.fill, self.zero, *self.likes)
         pieces = _threads.split(T, _toy_kernels.SEQUENCE, self.threads)
         starts = self._starts(pieces, places) if len(pieces) > 1 else None
         if starts is None:
@@ -142,7 +141,7 @@ class Run:
         def piece(first: int, last: int) -> bool:
             memory = address(starts) + 8 * pieces.index((first, last))
             _room, work = _work()
-            return bool(sequence(*places, memory, first, last, work, *tail))
+            return bool(sequence(*places, memory, first, last, work, self.fill, self.zero, *self.likes))
 
         overflow = any(_threads.run(piece, pieces))
         self.a[...] = starts[-1]

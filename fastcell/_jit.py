@@ -8,15 +8,20 @@ helper it calls. Here a cached kernel is valid for one state of all of the packa
 """
 
 import hashlib
+import inspect
 import os
+import pickle
+import secrets
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
+import numba
 from numba import njit
-from numba.core import caching
+from numba.core import caching, config
+from numba.core.serialize import dumps
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 _PACKAGE = Path(__file__).parent
@@ -87,12 +92,82 @@ class _UserWide(_TokenStamp, caching.UserWideCacheLocator):  # type: ignore[misc
     pass
 
 
+class _NotWritable(_InTree):
+    """The last resort: what was compiled there earlier may still be read."""
+
+    @classmethod
+    def from_function(cls, function: Any, file: str) -> Any:
+        return cls(function, file) if os.path.exists(file) else None
+
+
 class _CacheImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = (_UserProvided, _InTree, _UserWide)
+    _locator_classes = (_UserProvided, _InTree, _UserWide, _NotWritable)
+
+
+class _Files:
+    """Compiled code in files, one for each kernel and the types of its arguments.
+
+    Numba's own files, an index and data under numbers, can pair one kernel's name with another's code when processes
+    race or one is killed. Here a file says itself what it holds, and a checksum keeps damaged code from being run.
+    """
+
+    def __init__(self, function: Any, folder: str, name: str) -> None:
+        file = inspect.getfile(function)
+        kinds = (_UserProvided, _InTree, _UserWide) if config.CACHE_DIR else (_InTree, _UserWide)
+        self.folder, self.name = Path(folder), name
+        # read from all: an image may bring along a folder that can't be written any more
+        self.folders = dict.fromkeys([self.folder, *(Path(kind(function, file).get_cache_path()) for kind in kinds)])
+
+    def _file(self, key: Any) -> str:
+        return f"{self.name}.{_digest(repr((numba.__version__, key)).encode()).hex()}.nbc"
+
+    def load(self, key: Any) -> Any:
+        damaged = None
+        for folder in self.folders:
+            path = folder / self._file(key)
+            try:
+                content = path.read_bytes()
+            except OSError:
+                continue
+            label, checksum, data = content[:16], content[16:32], content[32:]
+            if checksum != _digest(label + data):
+                damaged = path
+            elif label == _label(key):
+                return pickle.loads(data)
+        if damaged:
+            raise ValueError(f"{damaged} is damaged")
+        return None
+
+    def save(self, key: Any, compiled: Any) -> None:
+        label, data = _label(key), dumps(compiled)
+        path = self.folder / self._file(key)
+        temporary = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                file.write(label + _digest(label + data) + data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        for path in self.folder.glob(f"{self.name}.*.nbc"):
+            path.unlink(missing_ok=True)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _label(key: Any) -> bytes:
+    return _digest(repr((numba.__version__, CACHE_TOKEN, key)).encode())
 
 
 class _Cache(caching.FunctionCache):  # type: ignore[misc]
     _impl_class = _CacheImpl
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        self._cache_file = _Files(function, self._cache_path, self._impl.filename_base)
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         return (*super()._index_key(sig, codegen), VECTOR_BITS)
@@ -100,14 +175,14 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except Exception as error:  # a damaged pickle or object file raises whatever it likes
+        except Exception as error:  # a damaged file, or a pickle that raises whatever it likes
             _warn_once("read", error)
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
-        except Exception as error:  # a damaged index is read before it is written
+        except Exception as error:  # a full disk, a folder that is gone
             _warn_once("written", error)
 
 
@@ -117,7 +192,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     if os.environ.get("FASTCELL_CACHE", "1") != "0":
         try:
             dispatcher._cache = _Cache(function)
-        except RuntimeError as error:  # Numba's word for: no folder can be written
+        except (RuntimeError, ValueError) as error:  # Numba's word for: no source file; a path that is no text
             _warn_once("written", error)
     return dispatcher
 

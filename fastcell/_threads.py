@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import TypeVar
 
@@ -57,10 +57,16 @@ def run(task: Callable[[int, int], _T], pieces: list[tuple[int, int]]) -> list[_
         _pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="fastcell")
     futures = []
     try:
-        for piece in pieces[1:]:
-            futures.append(_pool.submit(task, *piece))  # noqa: PERF401, since those before a failure must not be lost
-    except RuntimeError:  # the interpreter is shutting down and starts no threads any more
-        pass
-    started = len(futures) + 1
-    results = [task(*piece) for piece in [pieces[0], *pieces[started:]]]
-    return [results[0], *(future.result() for future in futures), *results[1:]]
+        try:
+            for piece in pieces[1:]:
+                futures.append(_pool.submit(task, *piece))  # noqa: PERF401, those before a failure must not be lost
+        except RuntimeError:  # the interpreter is shutting down and starts no threads any more
+            pass
+        started = len(futures) + 1
+        results = [task(*piece) for piece in [pieces[0], *pieces[started:]]]
+        return [results[0], *(future.result() for future in futures), *results[1:]]
+    except BaseException:  # an interrupt, too: no thread may work on arrays after the call that owns them
+        for future in futures:
+            future.cancel()
+        wait(futures)
+        raise

@@ -77,17 +77,6 @@ def test_the_vector_width_is_checked(package):
 KEYED = "import fastcell as fc; print(fc.toy_scan([1.0, 2.0], [1, 1], [1, 1], keys=[0, 0], strict=False).y.tolist())"
 
 
-@pytest.mark.parametrize("kind", ["nbc", "nbi"])
-@pytest.mark.parametrize("damage", [b"garbage", b""], ids=["garbage", "empty"])
-def test_code_and_index_may_be_damaged_one_without_the_other(package, kind, damage):
-    run(package, KEYED)
-    for entry in (package.parent / "cache").rglob(f"*.{kind}"):
-        entry.write_bytes(damage)
-    again = run(package, KEYED)
-    assert again.stdout == "[1.0, 3.0]\n", again.stderr
-    assert again.stderr.count("RuntimeWarning") == 1
-
-
 def test_nothing_is_written_anywhere_with_the_cache_off(package):
     run(package, KEYED, FASTCELL_CACHE="0")
     assert not list(package.parent.rglob("*.nb?"))
