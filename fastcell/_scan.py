@@ -1,10 +1,7 @@
 """`python -m fastcell scan`: the toy cell over a file, batch after batch, at constant memory."""
 
 import argparse
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from fastcell._checks import ALLOWED, Array, first_index, other_rules
+from fastcell._files import whole_or_not
 from fastcell.recurrence import toy_scan
 
 _ROWS = 1 << 18
@@ -24,24 +22,6 @@ _CSV_BYTES = 1 << 24
 
 class BadInputError(Exception):
     """Something in the user's files or columns; the message says what and where."""
-
-
-@contextmanager
-def whole_or_not(path: Path) -> Iterator[str]:
-    """A temporary name beside `path`, which takes its place when the block ends well and vanishes otherwise."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield name
-        with open(name, "rb") as written:
-            os.fsync(written.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # mkstemp's file is private; the user's is as any other
-        os.replace(name, path)
-    finally:
-        if os.path.exists(name):
-            os.remove(name)
 
 
 def _kind(path: Path) -> str:

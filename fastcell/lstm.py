@@ -8,6 +8,7 @@ import numpy as np
 from fastcell import _checks, _lstm_driver, _threads
 from fastcell._checks import Array
 from fastcell.activations import KNOWN
+from fastcell.weights import Importers
 
 GATE_ORDER = "ifgo"
 """Gates stand in this order in every weight (PyTorch's)."""
@@ -16,7 +17,7 @@ _STANDARD = ("sigmoid", "tanh", "tanh")
 _ENOUGH = 1 << 22  # multiplications from which a call goes to several threads
 
 
-class LSTM:
+class LSTM(Importers):
     """A long short-term memory: layers, directions, projection, peepholes, on NumPy arrays.
 
     ``c_t = f_t * c_{t-1} + i_t * g_t``, ``h_t = o_t * tanh(c_t)``, each gate ``sigmoid(W x_t + R h_{t-1} + b)``,
@@ -126,65 +127,6 @@ class LSTM:
         self.packed = [
             _lstm_driver.pack(self, self._weights, layer, d, codes[d]) for layer in range(self.num_layers) for d in both
         ]
-
-    @classmethod
-    def from_torch(cls, source: Any, prefix: str = "") -> "LSTM":
-        """An LSTM with the weights of a torch.nn.LSTM, or of a state dict of tensors or arrays.
-
-        Parameters
-        ----------
-        source : torch.nn.LSTM, torch.nn.LSTMCell, or dict
-        prefix : str
-            Of the weights' names in a whole model's state dict, as "encoder.lstm".
-
-        Returns
-        -------
-        LSTM
-            It takes batch_first from a module, too. Dropout, which acts in training alone, is left out.
-
-        Raises
-        ------
-        ValueError
-            No LSTM weights under the prefix, one missing, or a wrong shape.
-        TypeError
-            Something else than a module or a dict.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> weights = {"weight_ih_l0": np.zeros((8, 3)), "weight_hh_l0": np.zeros((8, 2))}
-        >>> LSTM.from_torch(weights).hidden_size
-        2
-        """
-        from fastcell import weights
-
-        return cls(**weights.from_torch(source, prefix))
-
-    @classmethod
-    def from_onnx(cls, model: Any, node: str | None = None) -> "LSTM":
-        """An LSTM with the weights and attributes of an ONNX model's LSTM node.
-
-        Parameters
-        ----------
-        model : path, bytes or onnx.ModelProto
-        node : str, optional
-            The node's name, or its first output's, where there are several; subgraphs are searched, too.
-
-        Returns
-        -------
-        LSTM
-            Its y is (T, B, D*H), where ONNX has (T, D, B, H).
-
-        Raises
-        ------
-        ValueError
-            A file that is no model, no such node, several and no `node`, or weights that an input decides.
-        ImportError
-            Without the onnx library: `pip install 'fastcell[weights]'`.
-        """
-        from fastcell import weights
-
-        return cls(**weights.from_onnx(model, node))
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of the weights under torch.nn.LSTM's names."""
