@@ -1,9 +1,5 @@
 """from_torch against PyTorch, through a plain LSTM in NumPy."""
 
-import subprocess
-import sys
-import textwrap
-
 import numpy as np
 import pytest
 from numpy_lstm import CLOSE, KEYS, B, H, I, P, T, random, refuses, run, state, well_formed
@@ -224,21 +220,3 @@ def test_wrong_kinds_of_torch_sources(torch):
     refuses(lambda: from_torch(state() | {"bias_ih_l0": None}), TypeError, none)
     meta = torch.nn.LSTM(I, H, device="meta")
     refuses(lambda: from_torch(meta), ValueError, "weight_ih_l0 must hold values, got a tensor on the meta device")
-
-
-def test_torch_and_onnx_are_imported_only_where_they_are_given():
-    code = """
-        import sys
-        import numpy as np
-        from fastcell.weights import from_onnx, from_torch
-        from_torch({"weight_ih_l0": np.ones((8, 3)), "weight_hh_l0": np.ones((8, 2))})
-        assert "torch" not in sys.modules and "onnx" not in sys.modules
-        sys.modules["onnx"] = None
-        try:
-            from_onnx(b"")
-        except ImportError as error:
-            print(error)
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "from_onnx needs the onnx library: pip install 'fastcell[weights]'"

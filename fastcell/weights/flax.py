@@ -32,6 +32,8 @@ class _Direction(NamedTuple):
     parts: dict[str, Any]
     activations: tuple[Any, ...] = ("sigmoid", "tanh", "tanh")
     reverse: bool = False
+    keep_order: bool = True
+    time_major: bool = False
 
 
 def from_flax(params: Any) -> dict[str, Any]:
@@ -41,36 +43,44 @@ def from_flax(params: Any) -> dict[str, Any]:
         raise ValueError("params must hold an LSTM cell, got an empty list")
     weights: dict[str, Array] = {}
     first = layers[0]
-    sizes = None
+    I = H = 0
     for k, layer in enumerate(layers):
-        if [d[1:] for d in layer] != [d[1:] for d in first]:
+        if [(d.activations, d.time_major) for d in layer] != [(d.activations, d.time_major) for d in first]:
             raise ValueError(f"params must have layers of the same directions and activations, layer {k} has others")
-        for direction, end in zip(layer, (f"_l{k}", f"_l{k}_reverse"), strict=False):
-            where = f"layer {k}" + (", backward" if end.endswith("reverse") else "")
+        for d, direction in enumerate(layer):
+            where = f"layer {k}" + (", backward" if d else "")
             found = _matrices(direction.parts, where)
-            w, r = found["weight_ih"], found["weight_hh"]
-            I, H = sizes = sizes or (w.shape[1], r.shape[1])
-            shaped(
-                f"kernels of x in {where}",
-                w,
-                *(("(4*H, D*H)", (4 * H, len(first) * H)) if k else ("(4*H, I)", (4 * H, I))),
-            )
-            shaped(f"kernels of h in {where}", r, "(4*H, H)", (4 * H, H))
+            if k == d == 0:
+                I, H = found["weight_ih"].shape[1], found["weight_hh"].shape[1]
+            letters, width = ("(4*H, D*H)", len(first) * H) if k else ("(4*H, I)", I)
+            shaped(f"kernels of x in {where}", found["weight_ih"], letters, (4 * H, width))
+            shaped(f"kernels of h in {where}", found["weight_hh"], "(4*H, H)", (4 * H, H))
             for name, x in found.items():
                 if name.startswith("bias"):
                     shaped(f"biases in {where}", x, "(4*H,)", (4 * H,))
-                weights[name + end] = x
-    assert sizes is not None
-    return arguments(
+                weights[name + f"_l{k}" + ("_reverse" if d else "")] = x
+    made = arguments(
         weights,
-        input_size=sizes[0],
-        hidden_size=sizes[1],
+        input_size=I,
+        hidden_size=H,
         num_layers=len(layers),
         bias=any(name.startswith("bias") for name in weights),
         bidirectional=len(first) == 2,
-        reverse=first[0].reverse,
+        reverse=_backwards([layer[0] for layer in layers]),
         activations=tuple(entry for direction in first for entry in direction.activations),
     )
+    return made | {"batch_first": not first[0].time_major}
+
+
+def _backwards(layers: list[_Direction]) -> bool:
+    """Whether all layers run from each row's end, where without keep_order the next one reads a reversed sequence."""
+    found, reversed_ = set(), False
+    for layer in layers:
+        found.add(layer.reverse != reversed_)
+        reversed_ ^= layer.reverse and not layer.keep_order
+    if len(found) > 1:
+        raise ValueError("params must have layers that all run in one direction, got some of reverse=True")
+    return found.pop()
 
 
 def _layer(given: Any) -> list[_Direction]:
@@ -148,11 +158,12 @@ def _nnx_layer(given: Any, kind: str) -> list[_Direction]:
         (first,), (second,) = _nnx_layer(given.forward_rnn, "RNN"), _nnx_layer(given.backward_rnn, "RNN")
         if first.reverse:
             raise ValueError("forward_rnn of a Bidirectional must not be of reverse=True")
-        return [first, second._replace(reverse=False)]
+        return [d._replace(reverse=False, time_major=bool(given.time_major)) for d in (first, second)]
     if kind == "RNN":
         cell = given.cell
         (made,) = _nnx_layer(cell, _nnx_kind(cell))
-        return [made._replace(reverse=bool(given.reverse))]
+        options = {name: bool(getattr(given, name)) for name in ("reverse", "keep_order", "time_major")}
+        return [made._replace(**options)]
     if kind not in _CELLS:
         raise ValueError(f"params must be an nnx LSTMCell, OptimizedLSTMCell, RNN or Bidirectional, got {kind}")
     names = ("ii", "if_", "ig", "io", *_HIDDEN) if kind == "LSTMCell" else ("dense_i", "dense_h")

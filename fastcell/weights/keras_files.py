@@ -11,9 +11,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from fastcell._checks import Array
 from fastcell.weights.keras import Layer, feeders, major
 
+_SIDES = ("forward_", "backward_")
 _ZIP, _HDF = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 _MOST_JSON, _MOST_GROUPS, _DEEPEST = 1 << 24, 100_000, 50
 _DEFLATE = 1032  # no byte of deflate's stands for more
@@ -93,7 +96,7 @@ def _from_config(entry: Mapping[str, Any], group: Any, version: int, deep: int =
             there = _child(group, f"{snake}_{counts[snake]}" if counts[snake] else snake)
             inner.append(_from_config(each, there, version, deep + 1))
         return _model(config["layers"], name, kind, inner)
-    return Layer(name, kind, config, lambda: _arrays(_variables(group), name), version=version)
+    return Layer(name, kind, config, lambda: _arrays(_own(group, name), name), version=version)
 
 
 def _model(entries: list[Any], name: str, kind: str, inner: list[Layer]) -> Layer:
@@ -128,7 +131,19 @@ def _variables(group: Any) -> list[Any]:
     return made
 
 
-# Files of weights alone, and Keras 2's
+def _own_name(group: Any) -> str | None:
+    """What the layer is called, which a group of Keras 3's says beside its place."""
+    variables = _at(group, "vars")
+    return None if variables is None or "name" not in variables.attrs else str(variables.attrs["name"])
+
+
+def _own(group: Any, name: str) -> list[Any]:
+    if _own_name(group) not in (None, name):
+        raise ValueError(f"weights of layer {name!r} must be in its place, got those of {_own_name(group)!r}")
+    return _variables(group)
+
+
+# Files of weights alone, and whole .h5 files
 
 
 def _from_hdf(file: Any) -> list[Layer]:
@@ -137,7 +152,7 @@ def _from_hdf(file: Any) -> list[Layer]:
         text = file.attrs.get("model_config")
         if text is None:
             names = [str(name) for name in _texts(weights, "layer_names")]
-            return _alone([(name, (), _legacy(_at(weights, name), name)) for name in names])
+            return _alone([(name, (), parts) for name in names if (parts := _legacy_layer(_at(weights, name)))])
         version = major(file.attrs.get("keras_version", "2"))
         return [_from_legacy(_json(text), weights, None, version)]
     found: list[_Found] = []
@@ -164,9 +179,8 @@ def _search(group: Any, path: tuple[str, ...], found: list[Any], count: list[int
     if count[0] > _MOST_GROUPS or len(path) > _DEEPEST:
         raise ValueError("a .weights.h5 file must not have groups without end")
     if parts := _variables(group):
-        own = _at(group, "vars")
-        named = () if own is None or "name" not in own.attrs else (str(own.attrs["name"]),)
-        found.append(("/".join(path), named, parts))
+        own = _own_name(group)
+        found.append(("/".join(path), () if own is None else (own,), parts))
         return
     for name in group:
         below = _at(group, name)
@@ -175,7 +189,7 @@ def _search(group: Any, path: tuple[str, ...], found: list[Any], count: list[int
 
 
 def _from_legacy(entry: Mapping[str, Any], weights: Any, outer: str | None, version: int, deep: int = 0) -> Layer:
-    """Keras 2's file has a group for each of the whole model's layers, and names of weights in it."""
+    """A whole .h5 file has a group for each of the outermost model's layers, and names of weights in it."""
     config, kind = entry["config"], _kind(entry)
     layers = config if isinstance(config, list) else config.get("layers")
     name = str(entry["name"] if "name" in entry else kind if isinstance(config, list) else config.get("name", kind))
@@ -184,17 +198,24 @@ def _from_legacy(entry: Mapping[str, Any], weights: Any, outer: str | None, vers
         inner = [_from_legacy(each, weights, within, version, deep + 1) for each in layers]
         return _model(layers, name, kind, inner)
     return Layer(
-        name, kind, config, lambda: _arrays(_legacy(_at(weights, outer or name), name, outer is not None), name),
+        name, kind, config, lambda: _arrays(_legacy(_at(weights, outer or name), name if outer else ""), name),
         version=version,
     )  # fmt: skip
 
 
-def _legacy(group: Any, name: str, nested: bool = False) -> list[Any]:
+def _legacy_layer(group: Any) -> list[Any]:
+    """The datasets of a layer that is not known to be one: a model inside the model has its layers' together."""
+    names = _texts(group, "weight_names")
+    sides = {part for each in names for part in each.split("/") if part.startswith(_SIDES)}
+    return [] if len(names) > 3 and not sides else _legacy(group, "")
+
+
+def _legacy(group: Any, within: str) -> list[Any]:
     """A layer's datasets, forward before backward: Keras puts what is not trained last."""
     names = _texts(group, "weight_names")
-    if nested:
-        names = [each for each in names if name in each.split("/")[:-1]]
-    sides = [[n for n in names if any(part.startswith(s) for part in n.split("/"))] for s in ("forward_", "backward_")]
+    if within:
+        names = [each for each in names if within in each.split("/")[:-1]]
+    sides = [[n for n in names if any(part.startswith(side) for part in n.split("/"))] for side in _SIDES]
     if len(sides[0]) == len(sides[1]) and len(names) == 2 * len(sides[0]):
         names = sides[0] + sides[1]
     return [_at(group, *each.split("/")) for each in names]
@@ -238,11 +259,12 @@ def _array(data: Any, name: str) -> Array:
 
     if not isinstance(data, h5py.Dataset):
         raise ValueError(f"weights of layer {name!r} must be in the file, one is missing")
-    if data.is_virtual or data.external or data.dtype.kind != "f" or data.ndim > 2:
+    brain = data.dtype == "V2" and data.attrs.get("dtype") == "bfloat16"
+    if data.is_virtual or data.external or not (brain or data.dtype.kind == "f") or data.ndim > 2:
         raise ValueError(f"weights of layer {name!r} must be floats of one or two axes, and in the file itself")
     stored = data.id.get_storage_size()
     filters = data.id.get_create_plist().get_nfilters()
     if data.nbytes > stored * (_DEFLATE if filters else 1) or stored > data.file.id.get_filesize():
         raise ValueError(f"weights of layer {name!r} must be in the file whole, got {stored} of {data.nbytes} bytes")
     made: Array = data[()]
-    return made
+    return (made.view(np.uint16).astype(np.uint32) << 16).view(np.float32) if brain else made

@@ -40,7 +40,8 @@ def save(lstm: Any, path: Any) -> None:
         [entry] if isinstance(entry, str) else [entry[0], *map(float, entry[1:])] for entry in lstm.activations
     ]
     configuration, weights = json.dumps(given), lstm.state_dict()
-    metadata = {"fastcell": configuration, "sha256": _checksum(configuration, weights)}
+    # One entry: the library writes several in any order, and the same LSTM shall be the same bytes.
+    metadata = {"fastcell": f"{_checksum(configuration, weights)} {configuration}"}
     with whole_or_not(Path(path)) as name:
         try:
             library.numpy.save_file(weights, name, metadata)
@@ -59,12 +60,13 @@ def load(made: Callable[..., _Made], path: Any) -> _Made:
             )
         names = file.keys()
         weights = {name: _tensor(file, name) for name in names}
-    if metadata.get("sha256") != _checksum(metadata["fastcell"], weights):
+    checksum, _, configuration = metadata["fastcell"].partition(" ")
+    if checksum != _checksum(configuration, weights):
         raise ValueError(f"path must be a file as LSTM.save wrote it, got {path} with another checksum: it was changed")
     try:
-        given = json.loads(metadata["fastcell"])
+        given = json.loads(configuration)
         if not isinstance(given, dict) or set(given) != set(_CONFIGURATION):
-            raise ValueError(f"it must be {', '.join(_CONFIGURATION)}, got {metadata['fastcell'][:200]}")
+            raise ValueError(f"it must be {', '.join(_CONFIGURATION)}, got {configuration[:200]}")
         if given["num_layers"] > len(weights):  # LSTM would write down the names of so many
             raise ValueError(f"num_layers must be at most the number of tensors, {len(weights)}")
         given["activations"] = tuple(entry[0] if len(entry) == 1 else tuple(entry) for entry in given["activations"])
@@ -87,6 +89,8 @@ def _opened(path: Any, needed: str) -> Iterator[Any]:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path must be a path, got {type(path).__name__}")
     library = _library(needed)
+    with open(path, "rb"):
+        pass  # Python's errors say more
     try:
         with library.safe_open(path, "numpy") as file:
             yield file
