@@ -162,8 +162,8 @@ def _nnx_layer(given: Any, kind: str) -> list[_Direction]:
     if kind == "RNN":
         cell = given.cell
         (made,) = _nnx_layer(cell, _nnx_kind(cell))
-        options = {name: bool(getattr(given, name)) for name in ("reverse", "keep_order", "time_major")}
-        return [made._replace(**options)]
+        reverse, keep_order, time_major = bool(given.reverse), bool(given.keep_order), bool(given.time_major)
+        return [made._replace(reverse=reverse, keep_order=keep_order, time_major=time_major)]
     if kind not in _CELLS:
         raise ValueError(f"params must be an nnx LSTMCell, OptimizedLSTMCell, RNN or Bidirectional, got {kind}")
     names = ("ii", "if_", "ig", "io", *_HIDDEN) if kind == "LSTMCell" else ("dense_i", "dense_h")

@@ -2,8 +2,10 @@
 
 import io
 import json
+import mmap
 import os
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastcell._checks import Array
+from fastcell.weights import hdf_claims
 from fastcell.weights.keras import Layer, feeders, major
 
 _SIDES = ("forward_", "backward_")
@@ -22,7 +25,7 @@ _MOST_JSON, _MOST_GROUPS, _DEEPEST = 1 << 24, 100_000, 50
 _DEFLATE = 1032  # no byte of deflate's stands for more
 _DAMAGE = (
     ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError, RecursionError,
-    RuntimeError, TypeError, UnicodeError, zipfile.BadZipFile, zlib.error,
+    RuntimeError, TypeError, UnicodeError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 
@@ -47,10 +50,13 @@ def read(path: Any) -> Iterator[list[Layer]]:
                     config = _json(_member(archive, "config.json", _MOST_JSON))
                     version = major(_json(_member(archive, "metadata.json", _MOST_JSON))["keras_version"])
                     most = _DEFLATE * os.path.getsize(path)
-                    weights = io.BytesIO(_member(archive, "model.weights.h5", most))
-                with h5py.File(weights, "r") as file:
+                    weights = _member(archive, "model.weights.h5", most)
+                hdf_claims.check(weights)
+                with h5py.File(io.BytesIO(weights), "r") as file:
                     yield [_from_config(config, file, version)]
             else:
+                with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    hdf_claims.check(data)
                 with h5py.File(path, "r") as file:
                     yield _from_hdf(file)
         except _DAMAGE as error:
