@@ -139,9 +139,10 @@ class Importers:
         Returns
         -------
         LSTM
-            Of the cell's default activations where `params` holds arrays alone, which say nothing of them; forward,
-            and for a Bidirectional with both outputs side by side. An nnx module's activations and `reverse` are
-            taken over; y comes in x's order, which RNN calls keep_order. The state is (h, c), where Flax has (c, h).
+            One with batch_first, as RNN has it, unless an nnx RNN is time_major. Where `params` holds arrays alone,
+            which say no more, of the cell's default activations and forward; a Bidirectional has both outputs side by
+            side. An nnx module's activations and `reverse` are taken over; y comes in x's order, which RNN calls
+            keep_order. The state is (h, c), where Flax has (c, h).
 
         Raises
         ------

@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 # The datatype message of a text: class 9, and a base, of class 0 or 3, of one byte.
-_TEXT = re.compile(rb"(?s)[\x19\x29\x39]\x01..\x10\x00\x00\x00[\x10\x20\x30\x13\x23\x33]...\x01\x00\x00\x00")
+# Its size, 16, comes first in the pattern, since a search for fixed bytes is several times faster.
+_TEXT = re.compile(
+    rb"(?s)\x10\x00\x00\x00(?<=[\x19\x29\x39]\x01..\x10\x00\x00\x00)[\x10\x20\x30\x13\x23\x33]...\x01\x00\x00\x00"
+)
 _LONGEST_NAME = 256
 
 
@@ -20,7 +23,7 @@ def check(data: Any) -> None:
     """Raise ValueError where a text's reference doesn't fit the file; `data` are its bytes or a map of them."""
     heaps: dict[int, dict[int, int]] = {}
     for found in _TEXT.finditer(data):
-        for length, address, index in _references(data, *_attribute(data, found.start())):
+        for length, address, index in _references(data, *_attribute(data, found.start() - 4)):
             if not address and not length:
                 continue
             if address not in heaps:
