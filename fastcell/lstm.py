@@ -9,6 +9,7 @@ from fastcell import _checks, _lstm_driver, _threads
 from fastcell._checks import Array
 from fastcell.activations import KNOWN
 from fastcell.cell import CellParams, LSTMCell
+from fastcell.weights import Importers
 
 if TYPE_CHECKING:
     from fastcell.trace import Trace
@@ -20,7 +21,7 @@ _STANDARD = ("sigmoid", "tanh", "tanh")
 _ENOUGH = 1 << 22  # multiplications from which a call goes to several threads
 
 
-class LSTM:
+class LSTM(Importers):
     """A long short-term memory: layers, directions, projection, peepholes, on NumPy arrays.
 
     ``c_t = f_t * c_{t-1} + i_t * g_t``, ``h_t = o_t * tanh(c_t)``, each gate ``sigmoid(W x_t + R h_{t-1} + b)``,
@@ -131,65 +132,6 @@ class LSTM:
             _lstm_driver.pack(self, self._weights, layer, d, codes[d]) for layer in range(self.num_layers) for d in both
         ]
 
-    @classmethod
-    def from_torch(cls, source: Any, prefix: str = "") -> "LSTM":
-        """An LSTM with the weights of a torch.nn.LSTM, or of a state dict of tensors or arrays.
-
-        Parameters
-        ----------
-        source : torch.nn.LSTM, torch.nn.LSTMCell, or dict
-        prefix : str
-            Of the weights' names in a whole model's state dict, as "encoder.lstm".
-
-        Returns
-        -------
-        LSTM
-            It takes batch_first from a module, too. Dropout, which acts in training alone, is left out.
-
-        Raises
-        ------
-        ValueError
-            No LSTM weights under the prefix, one missing, or a wrong shape.
-        TypeError
-            Something else than a module or a dict.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> weights = {"weight_ih_l0": np.zeros((8, 3)), "weight_hh_l0": np.zeros((8, 2))}
-        >>> LSTM.from_torch(weights).hidden_size
-        2
-        """
-        from fastcell import weights
-
-        return cls(**weights.from_torch(source, prefix))
-
-    @classmethod
-    def from_onnx(cls, model: Any, node: str | None = None) -> "LSTM":
-        """An LSTM with the weights and attributes of an ONNX model's LSTM node.
-
-        Parameters
-        ----------
-        model : path, bytes or onnx.ModelProto
-        node : str, optional
-            The node's name, or its first output's, where there are several; subgraphs are searched, too.
-
-        Returns
-        -------
-        LSTM
-            Its y is (T, B, D*H), where ONNX has (T, D, B, H).
-
-        Raises
-        ------
-        ValueError
-            A file that is no model, no such node, several and no `node`, or weights that an input decides.
-        ImportError
-            Without the onnx library: `pip install 'fastcell[weights]'`.
-        """
-        from fastcell import weights
-
-        return cls(**weights.from_onnx(model, node))
-
     def cell(self, layer: int = 0, direction: int = 0) -> LSTMCell:
         """One layer in one direction, to be stepped; it shares the weights.
 
@@ -209,53 +151,6 @@ class LSTM:
         if self.bidirectional or self.reverse:
             raise ValueError("params must be of an LSTM that runs forward alone: the other direction begins at the end")
         return tuple(packed.params for packed in self.packed)
-
-    @classmethod
-    def from_rules(
-        cls, *, scale: float = 2.0**-40, strength: float = 1000.0, dtype: Any = "float64"
-    ) -> tuple["LSTM", float]:
-        """An LSTM with one unit that keeps the toy cell's rules on rows [x1, x2, x3], and the factor from h to y.
-
-        ``i = sigmoid(k (2 x2 - 1))``, ``f = sigmoid(k (2 x2 + 1))``, ``o = sigmoid(k (2 x3 - 1))``,
-        ``g = tanh(s x1)``: saturated gates, and a memory so small that tanh lets it through.
-
-        Parameters
-        ----------
-        scale : float
-            s, the memory's size for each unit of x1; above 0.
-        strength : float
-            k; above 0. A gate is off by exp(-k), which is 0 for k above 745 (104 in float32): softer gates leak.
-        dtype : "float32" or "float64"
-
-        Returns
-        -------
-        (lstm, factor)
-            ``factor * lstm(rows)[0]`` is `toy_scan`'s y; the memory a is ``factor * c``.
-
-        Raises
-        ------
-        ValueError
-            A scale or strength that is not a finite number above 0 in that dtype.
-        TypeError
-            Another dtype.
-
-        Notes
-        -----
-        tanh(z) = z - z^3 / 3 + ..., so each value added is off by a share of (s x1)^2 / 3, and each output by another
-        one of (s a)^2 / 3: below float64's rounding where x1 and a stay below 8192 with the default scale. A reset
-        leaves exactly 0 behind with the default strength; unlike `toy_scan`, nan and infinity in x1 stay.
-
-        Examples
-        --------
-        >>> lstm, factor = LSTM.from_rules()
-        >>> y, _ = lstm([[3, 1, 0], [5, 0, 1], [2, 1, 0], [3, 0, 1]])
-        >>> (factor * y[:, 0]).round(9)
-        array([0., 3., 0., 5.])
-        """
-        from fastcell import _rules
-
-        arguments, factor = _rules.lstm_arguments(scale, strength, dtype)
-        return cls(**arguments), factor
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of the weights under torch.nn.LSTM's names."""

@@ -1,7 +1,12 @@
 import os
+from types import SimpleNamespace
+
+os.environ.setdefault("KERAS_BACKEND", "torch")  # read when Keras is imported; its own choice is TensorFlow
 
 import pytest
 from hypothesis import settings
+
+FLAX = {"linen": "flax.linen", "nnx": "flax.nnx", "jax": "jax"}
 
 settings.register_profile("default", deadline=None, max_examples=60, derandomize="CI" in os.environ)
 settings.load_profile("default")
@@ -12,6 +17,19 @@ def torch():
     module = pytest.importorskip("torch", reason="torch is what the weights are compared with")
     module.set_num_threads(1)
     return module
+
+
+@pytest.fixture(scope="session")
+def keras():
+    return pytest.importorskip("keras", reason="Keras is what the weights are compared with")
+
+
+@pytest.fixture(scope="session")
+def flax():
+    """linen, nnx and jax."""
+    reason = "Flax is what the weights are compared with"
+    pytest.importorskip("flax", reason=reason)
+    return SimpleNamespace(**{name: pytest.importorskip(at, reason=reason) for name, at in FLAX.items()})
 
 
 @pytest.fixture(scope="session")

@@ -479,7 +479,7 @@ def test_wrong_nodes_in_a_chain_are_named():
 
 
 def test_a_chain_that_doubles_without_end_is_refused(monkeypatch):
-    monkeypatch.setattr("fastcell._onnx.MOST_ELEMENTS", 6000)
+    monkeypatch.setattr("fastcell.weights.onnx_graph.MOST_ELEMENTS", 6000)
     doubled = [make("Concat", [f"w{k}", f"w{k}"], f"w{k + 1}", axis=0) for k in range(60)]
     proto = model([*doubled, lstm(("X", "w60", "R"))], {"w0": np.zeros(100, "i1"), "R": arrays()["R"]})
     refuses(lambda: from_onnx(proto), ValueError, "Concat cannot make 'w6' (more than 6000 elements)")

@@ -1,0 +1,268 @@
+"""Weights from elsewhere as arguments of LSTM, and an LSTM as a file.
+
+A module for each source: what it makes are LSTM's arguments, with torch.nn.LSTM's names and shapes. No library is
+imported before something of its kind is given.
+"""
+
+from typing import TYPE_CHECKING, Any, Self
+
+from fastcell._checks import Array
+from fastcell.weights.flax import from_flax
+from fastcell.weights.keras import from_keras
+from fastcell.weights.onnx import from_onnx
+from fastcell.weights.safetensors import from_safetensors, load, save
+from fastcell.weights.torch import from_torch
+
+__all__ = ["Importers", "from_flax", "from_keras", "from_onnx", "from_safetensors", "from_torch", "load", "save"]
+
+
+class Importers:
+    """LSTM's ways in and out of files and other libraries."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **arguments: Any) -> None: ...
+
+        def state_dict(self) -> dict[str, Array]: ...
+
+    @classmethod
+    def from_rules(
+        cls, *, scale: float = 2.0**-40, strength: float = 1000.0, dtype: Any = "float64"
+    ) -> tuple[Self, float]:
+        """An LSTM with one unit that keeps the toy cell's rules on rows [x1, x2, x3], and the factor from h to y.
+
+        ``i = sigmoid(k (2 x2 - 1))``, ``f = sigmoid(k (2 x2 + 1))``, ``o = sigmoid(k (2 x3 - 1))``,
+        ``g = tanh(s x1)``: saturated gates, and a memory so small that tanh lets it through.
+
+        Parameters
+        ----------
+        scale : float
+            s, the memory's size for each unit of x1; above 0.
+        strength : float
+            k; above 0. A gate is off by exp(-k), which is 0 for k above 745 (104 in float32): softer gates leak.
+        dtype : "float32" or "float64"
+
+        Returns
+        -------
+        (lstm, factor)
+            ``factor * lstm(rows)[0]`` is `toy_scan`'s y; the memory a is ``factor * c``.
+
+        Raises
+        ------
+        ValueError
+            A scale or strength that is not a finite number above 0 in that dtype.
+        TypeError
+            Another dtype.
+
+        Notes
+        -----
+        tanh(z) = z - z^3 / 3 + ..., so each value added is off by a share of (s x1)^2 / 3, and each output by another
+        one of (s a)^2 / 3: below float64's rounding where x1 and a stay below 8192 with the default scale. A reset
+        leaves exactly 0 behind with the default strength; unlike `toy_scan`, nan and infinity in x1 stay.
+
+        Examples
+        --------
+        >>> import fastcell as fc
+        >>> lstm, factor = fc.LSTM.from_rules()
+        >>> y, _ = lstm([[3, 1, 0], [5, 0, 1], [2, 1, 0], [3, 0, 1]])
+        >>> (factor * y[:, 0]).round(9)
+        array([0., 3., 0., 5.])
+        """
+        from fastcell import _rules
+
+        arguments, factor = _rules.lstm_arguments(scale, strength, dtype)
+        return cls(**arguments), factor
+
+    @classmethod
+    def from_torch(cls, source: Any, prefix: str = "") -> Self:
+        """An LSTM with the weights of a torch.nn.LSTM, or of a state dict of tensors or arrays.
+
+        Parameters
+        ----------
+        source : torch.nn.LSTM, torch.nn.LSTMCell, or dict
+        prefix : str
+            Of the weights' names in a whole model's state dict, as "encoder.lstm".
+
+        Returns
+        -------
+        LSTM
+            It takes batch_first from a module, too. Dropout, which acts in training alone, is left out.
+
+        Raises
+        ------
+        ValueError
+            No LSTM weights under the prefix, one missing, or a wrong shape.
+        TypeError
+            Something else than a module or a dict.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastcell as fc
+        >>> weights = {"weight_ih_l0": np.zeros((8, 3)), "weight_hh_l0": np.zeros((8, 2))}
+        >>> fc.LSTM.from_torch(weights).hidden_size
+        2
+        """
+        return cls(**from_torch(source, prefix))
+
+    @classmethod
+    def from_onnx(cls, model: Any, node: str | None = None) -> Self:
+        """An LSTM with the weights and attributes of an ONNX model's LSTM node.
+
+        Parameters
+        ----------
+        model : path, bytes or onnx.ModelProto
+        node : str, optional
+            The node's name, or its first output's, where there are several; subgraphs are searched, too.
+
+        Returns
+        -------
+        LSTM
+            Its y is (T, B, D*H), where ONNX has (T, D, B, H).
+
+        Raises
+        ------
+        ValueError
+            A file that is no model, no such node, several and no `node`, or weights that an input decides.
+        ImportError
+            Without the onnx library: `pip install 'fastcell[weights]'`.
+        """
+        return cls(**from_onnx(model, node))
+
+    @classmethod
+    def from_keras(cls, source: Any, layer: str | list[str] | None = None) -> Self:
+        """An LSTM with the weights and options of Keras's LSTM layers; x stays batch first, as it is there.
+
+        Layers that follow each other make one LSTM, as long as their sizes and activations are the same; dropout
+        between them acts in training alone and is left out, as are all layers before the first and after the last.
+
+        Parameters
+        ----------
+        source : layer, model, list, or path
+            An LSTM, a Bidirectional (merge_mode concat), an RNN of an LSTMCell, an LSTMCell; a Sequential or Functional
+            model; `layer.get_weights()`, which is taken for a layer with the default activations; a list of any of
+            these, one a layer; or the path of a .keras, .h5 or .weights.h5 file, of which nothing is run. A
+            .weights.h5 file holds no options, so there, too, activations are the default ones.
+        layer : str or list of str, optional
+            The layers' names, where a model's LSTM layers don't follow each other or differ.
+
+        Returns
+        -------
+        LSTM
+            One with batch_first. `reverse` for go_backwards, where y comes in x's order: Keras gives it reversed. y is
+            always the whole sequence, whatever return_sequences; past a row's end it is 0, where Keras repeats the
+            last output if zero_output_for_mask is not set. unit_forget_bias says how a bias starts, and dropout how
+            training goes: neither changes anything here.
+
+        Raises
+        ------
+        ValueError
+            No LSTM layer, or one that is not built; what this LSTM has no equal of (layers of several sizes or
+            activations, an activation of one's own, another merge_mode); a file that is damaged.
+        TypeError
+            Something else than what `source` may be.
+        ImportError
+            For a file, without the h5py library: `pip install 'fastcell[weights]'`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastcell as fc
+        >>> kernel, recurrent, bias = np.zeros((3, 8)), np.zeros((2, 8)), np.zeros(8)  # gates i, f, c, o
+        >>> fc.LSTM.from_keras([kernel, recurrent, bias])
+        LSTM(3, 2, num_layers=1, dtype='float64')
+        """
+        return cls(**from_keras(source, layer))
+
+    @classmethod
+    def from_flax(cls, params: Any) -> Self:
+        """An LSTM with the weights of Flax's LSTMCell or OptimizedLSTMCell, of linen or nnx.
+
+        Parameters
+        ----------
+        params : dict, nnx module, or list of these
+            What linen's `init` returns, or any part of it, that holds one cell, or the two of a Bidirectional; an nnx
+            cell, RNN or Bidirectional, or its state. A list has one for each layer.
+
+        Returns
+        -------
+        LSTM
+            One with batch_first, as RNN has it, unless an nnx RNN is time_major. Where `params` holds arrays alone,
+            which say no more, of the cell's default activations and forward; a Bidirectional has both outputs side by
+            side. An nnx module's activations and `reverse` are taken over; y comes in x's order, which RNN calls
+            keep_order. The state is (h, c), where Flax has (c, h).
+
+        Raises
+        ------
+        ValueError
+            No cell in `params`, or several; a wrong shape; an activation that this LSTM doesn't have.
+        TypeError
+            Something else than what `params` may be.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastcell as fc
+        >>> gates = {"i" + gate: {"kernel": np.zeros((3, 2))} for gate in "ifgo"}
+        >>> gates |= {"h" + gate: {"kernel": np.zeros((2, 2)), "bias": np.zeros(2)} for gate in "ifgo"}
+        >>> fc.LSTM.from_flax({"params": {"cell": gates}}).hidden_size
+        2
+        """
+        return cls(**from_flax(params))
+
+    @classmethod
+    def from_safetensors(cls, path: Any, prefix: str = "") -> Self:
+        """An LSTM with the weights that a safetensors file from elsewhere has under nn.LSTM's names.
+
+        Parameters
+        ----------
+        path : path
+        prefix : str
+            Of the weights' names in a whole model's file, as "encoder.lstm"; no other tensor is read.
+
+        Raises
+        ------
+        ValueError
+            A file that is no safetensors file or damaged, no LSTM weights under the prefix, or a wrong shape.
+        ImportError
+            Without the safetensors library: `pip install 'fastcell[weights]'`.
+        """
+        return cls(**from_safetensors(path, prefix))
+
+    def save(self, path: Any) -> None:
+        """Write weights and configuration as a safetensors file, whole or not at all.
+
+        Weights have nn.LSTM's names, so that other programs read them; `LSTM.load` reads the configuration, too.
+
+        Raises
+        ------
+        OSError
+            Where the file cannot be written; one that was there stays as it was.
+        ImportError
+            Without the safetensors library: `pip install 'fastcell[weights]'`.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import fastcell as fc
+        >>> lstm = fc.LSTM(3, 5, peepholes=True, seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     lstm.save(folder + "/lstm.safetensors")
+        ...     fc.LSTM.load(folder + "/lstm.safetensors").peepholes
+        True
+        """
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: Any) -> Self:
+        """The LSTM that `save` wrote, bit for bit.
+
+        Raises
+        ------
+        ValueError
+            A file that something else wrote (`from_safetensors` reads it), or one that has been changed since: a
+            checksum covers weights and configuration.
+        ImportError
+            Without the safetensors library: `pip install 'fastcell[weights]'`.
+        """
+        return load(cls, path)

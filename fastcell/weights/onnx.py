@@ -1,0 +1,173 @@
+"""An ONNX model's LSTM node as arguments of LSTM."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastcell._checks import Array
+from fastcell.weights.common import arguments, shaped, widened
+
+if TYPE_CHECKING:
+    from fastcell.weights.onnx_graph import Node
+
+# ONNX orders gates as i, o, f, c and peepholes as i, o, f: where to find i, f, g, o and i, f, o there.
+_GATES, _PEEPHOLES = [0, 2, 3, 1], [0, 2, 1]
+
+# Each activation's name here and what alpha and beta are where the node says nothing: onnxruntime's values, which are
+# 0 where the text of ONNX is silent or refers to operators that are gone (core/providers/cpu/rnn/rnn_helpers.cc).
+_ACTIVATIONS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "affine": ("affine", (0.0, 0.0)),
+    "elu": ("elu", (1.0,)),
+    "hardsigmoid": ("hard_sigmoid", (0.2, 0.5)),
+    "leakyrelu": ("leaky_relu", (0.01,)),
+    "relu": ("relu", ()),
+    "scaledtanh": ("scaled_tanh", (0.0, 0.0)),
+    "sigmoid": ("sigmoid", ()),
+    "softplus": ("softplus", ()),
+    "softsign": ("softsign", ()),
+    "tanh": ("tanh", ()),
+    "thresholdedrelu": ("threshold", (0.0,)),
+}
+
+
+def from_onnx(model: Any, node: str | None = None) -> dict[str, Any]:
+    """Arguments of LSTM from an LSTM or DynamicQuantizeLSTM node of an ONNX model.
+
+    Initial states and lengths are inputs of a call, so the node's are not read.
+
+    Parameters
+    ----------
+    model : path, bytes, file opened for bytes, or onnx.ModelProto
+        External data is read where the folder is known: from a path or an open file.
+    node : str, optional
+        The node's name or that of one of its outputs; needed where the model has several. One inside a function
+        is "call/node".
+
+    Returns
+    -------
+    dict
+        Keyword arguments of LSTM, with weights in float32 or, where the node's are, in float64. `batch_first` is
+        there, and True, for layout = 1. Quantised weights are given as the numbers that they stand for.
+
+    Raises
+    ------
+    ValueError
+        For bytes that are no model, a model without that node, or a weight that is no constant or does not fit.
+    TypeError
+        For a model or a node name of another type.
+    ImportError
+        Without the onnx library: pip install 'fastcell[weights]'.
+    """
+    try:
+        from fastcell.weights import onnx_graph
+    except ImportError as error:
+        raise ImportError("from_onnx needs the onnx library: pip install 'fastcell[weights]'") from error
+    if node is not None and not isinstance(node, str):
+        raise TypeError(f"node must be a str, got {type(node).__name__}")
+    return _node_arguments(onnx_graph.find(model, node))
+
+
+def _node_arguments(node: "Node") -> dict[str, Any]:
+    directions = {"forward": 1, "reverse": 1, "bidirectional": 2}
+    direction = node.attribute("direction", "string", "forward").lower()
+    if direction not in directions:
+        raise ValueError(
+            f"direction of node {node.label!r} must be forward, reverse or bidirectional, got {direction!r}"
+        )
+    D = directions[direction]
+    clip = node.attribute("clip", "float")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip of node {node.label!r} must be above 0, got {clip}")
+    W, R, B, P = _node_weights(node, D)
+    H = R.shape[2]
+    weights = {}
+    for d, end in enumerate(["_l0", "_l0_reverse"][:D]):
+        weights[f"weight_ih{end}"] = _reordered(W[d], _GATES)
+        weights[f"weight_hh{end}"] = _reordered(R[d], _GATES)
+        if B is not None:
+            weights[f"bias_ih{end}"] = _reordered(B[d, : 4 * H], _GATES)
+            weights[f"bias_hh{end}"] = _reordered(B[d, 4 * H :], _GATES)
+        if P is not None:
+            weights[f"weight_peephole{end}"] = _reordered(P[d], _PEEPHOLES)
+    made = arguments(
+        weights,
+        input_size=W.shape[2],
+        hidden_size=H,
+        bias=B is not None,
+        bidirectional=D == 2,
+        reverse=direction == "reverse",
+        peepholes=P is not None,
+        coupled=node.attribute("input_forget", "int", 0) != 0,
+        clip=clip,
+        activations=_activations(node, D),
+    )
+    return made | ({"batch_first": True} if node.attribute("layout", "int", 0) else {})
+
+
+def _reordered(x: Array, order: list[int]) -> Array:
+    blocks: Array = x.reshape(len(order), -1, *x.shape[1:])[order]
+    return blocks.reshape(x.shape)
+
+
+def _node_weights(node: "Node", D: int) -> tuple[Array, Array, Array | None, Array | None]:
+    """W (D, 4H, I), R (D, 4H, H), B (D, 8H) and P (D, 3H), each held to its shape."""
+    called = {letter: f"{letter} of node {node.label!r}" for letter in "WRBP"}
+    if node.operator[1] == "LSTM":
+        W, R = node.input(1, "W"), node.input(2, "R")
+    else:
+        W, R = _quantised(node, 1, "W", 8, D), _quantised(node, 2, "R", 10, D)
+    for letter, x in (("W", W), ("R", R)):
+        if x is None or x.ndim != 3:
+            raise ValueError(f"{called[letter]} must have 3 axes, got {'none' if x is None else f'shape {x.shape}'}")
+    assert W is not None
+    assert R is not None
+    H = node.attribute("hidden_size", "int", R.shape[2])
+    if H < 1:
+        raise ValueError(f"hidden_size of node {node.label!r} must be above 0, got {H}")
+    shaped(called["W"], W, "(D, 4*H, I)", (D, 4 * H, W.shape[2]))
+    shaped(called["R"], R, "(D, 4*H, H)", (D, 4 * H, H))
+    B, P = node.input(3, "B"), node.input(7, "P")
+    if B is not None:
+        shaped(called["B"], B, "(D, 8*H)", (D, 8 * H))
+        B = widened(called["B"], B, ValueError)
+    if P is not None:
+        shaped(called["P"], P, "(D, 3*H)", (D, 3 * H))
+        P = widened(called["P"], P, ValueError)
+    return widened(called["W"], W, ValueError), widened(called["R"], R, ValueError), B, P
+
+
+def _quantised(node: "Node", k: int, letter: str, at: int, D: int) -> Array | None:
+    """What integers (D, I, 4H) stand for, as (D, 4H, I); scale and zero point are (D,) or (D, 4H)."""
+    from fastcell.weights.onnx_graph import dequantized
+
+    x, name = node.input(k, letter), f"{letter} of node {node.label!r}"
+    if x is None or x.ndim != 3:
+        return x
+    if x.dtype not in (np.int8, np.uint8):
+        raise ValueError(f"{name} must hold int8 or uint8, got {x.dtype}")
+    shaped(name, x, "(D, I or H, 4*H)", (D, *x.shape[1:]))
+    scale, zero = node.input(at, f"{letter}_scale"), node.input(at + 1, f"{letter}_zero_point")
+    if scale is None:
+        raise ValueError(f"{letter}_scale of node {node.label!r} is missing")
+    for told, p in ((f"{letter}_scale", scale), (f"{letter}_zero_point", zero)):
+        if p is not None and p.shape not in ((D,), (D, x.shape[2]), (D, 1), *[()] * (D == 1)):
+            raise ValueError(f"{told} of node {node.label!r} must have shape (D,) or (D, 4*H), got {p.shape}")
+    scale, zero = scale.reshape(D, 1, -1), None if zero is None else zero.reshape(D, 1, -1)
+    return dequantized(x, scale, zero).transpose(0, 2, 1)
+
+
+def _activations(node: "Node", D: int) -> tuple[Any, ...]:
+    """f, g and h of each direction; each alpha and beta goes to the next one that takes it."""
+    names = node.attribute("activations", "strings", []) or ["Sigmoid", "Tanh", "Tanh"] * D
+    if len(names) != 3 * D:
+        raise ValueError(f"activations of node {node.label!r} must be {3 * D} names, got {len(names)}")
+    given = [iter(node.attribute(f"activation_{which}", "floats", [])) for which in ("alpha", "beta")]
+    made: list[Any] = []
+    for name in names:
+        if name.lower() not in _ACTIVATIONS:
+            allowed = ", ".join(_ACTIVATIONS)
+            raise ValueError(f"activations of node {node.label!r} must be among {allowed} in any case, got {name!r}")
+        ours, defaults = _ACTIVATIONS[name.lower()]
+        values = [next(values, default) for values, default in zip(given, defaults, strict=False)]
+        made.append((ours, *values) if values else ours)
+    return tuple(made)

@@ -1,0 +1,126 @@
+"""Safetensors files: weights under nn.LSTM's names, and in the files that fastcell writes the configuration, too."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastcell._checks import Array
+from fastcell._files import whole_or_not
+from fastcell.weights.torch import from_torch, selected
+
+_CONFIGURATION = (
+    "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "reverse", "peepholes", "coupled",
+    "clip", "activations", "dtype", "batch_first",
+)  # fmt: skip
+
+_Made = TypeVar("_Made")
+
+
+def from_safetensors(path: Any, prefix: str = "") -> dict[str, Any]:
+    """Arguments of LSTM from a file of tensors, of which only those under the prefix are read."""
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix must be a str, got {type(prefix).__name__}")
+    with _opened(path, "from_safetensors") as file:
+        if "fastcell" in (file.metadata() or {}):
+            raise ValueError(f"path must be a file from elsewhere, got {path} by LSTM.save, which LSTM.load reads")
+        names = file.keys()
+        found = selected(dict(zip(names, names, strict=True)), prefix)
+        return from_torch({name: _tensor(file, there) for name, there in found.items()})
+
+
+def save(lstm: Any, path: Any) -> None:
+    """Write an LSTM's weights and configuration."""
+    library = _library("save")
+    given = {name: getattr(lstm, name) for name in _CONFIGURATION} | {"dtype": lstm.dtype.name}
+    given["activations"] = [
+        [entry] if isinstance(entry, str) else [entry[0], *map(float, entry[1:])] for entry in lstm.activations
+    ]
+    configuration, weights = json.dumps(given), lstm.state_dict()
+    # One entry: the library writes several in any order, and the same LSTM shall be the same bytes.
+    metadata = {"fastcell": f"{_checksum(configuration, weights)} {configuration}"}
+    with whole_or_not(Path(path)) as name:
+        try:
+            library.numpy.save_file(weights, name, metadata)
+        except library.SafetensorError as error:
+            raise OSError(f"{path} cannot be written ({error})") from error
+
+
+def load(made: Callable[..., _Made], path: Any) -> _Made:
+    """The LSTM of a file that `save` wrote."""
+    with _opened(path, "load") as file:
+        metadata = file.metadata() or {}
+        if "fastcell" not in metadata:
+            raise ValueError(
+                f"path must be a file that LSTM.save wrote, got {path} without a configuration of fastcell's; "
+                "LSTM.from_safetensors reads files from elsewhere"
+            )
+        names = file.keys()
+        weights = {name: _tensor(file, name) for name in names}
+    checksum, _, configuration = metadata["fastcell"].partition(" ")
+    if checksum != _checksum(configuration, weights):
+        raise ValueError(f"path must be a file as LSTM.save wrote it, got {path} with another checksum: it was changed")
+    try:
+        given = json.loads(configuration)
+        if not isinstance(given, dict) or set(given) != set(_CONFIGURATION):
+            raise ValueError(f"it must be {', '.join(_CONFIGURATION)}, got {configuration[:200]}")
+        if given["num_layers"] > len(weights):  # LSTM would write down the names of so many
+            raise ValueError(f"num_layers must be at most the number of tensors, {len(weights)}")
+        given["activations"] = tuple(entry[0] if len(entry) == 1 else tuple(entry) for entry in given["activations"])
+        return made(**given, weights=weights)
+    except (LookupError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"path must have a configuration that fits its weights, got {path}: {error}") from error
+
+
+def _library(needed: str) -> Any:
+    try:
+        import safetensors
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError(f"{needed} needs the safetensors library: pip install 'fastcell[weights]'") from error
+    return safetensors
+
+
+@contextmanager
+def _opened(path: Any, needed: str) -> Iterator[Any]:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be a path, got {type(path).__name__}")
+    library = _library(needed)
+    with open(path, "rb"):
+        pass  # Python's errors say more
+    try:
+        with library.safe_open(path, "numpy") as file:
+            yield file
+    except library.SafetensorError as error:
+        raise ValueError(f"path must be a safetensors file, got {path} ({error})") from error
+
+
+def _tensor(file: Any, name: str) -> Array:
+    """A copy; bfloat16 is known to NumPy once ml_dtypes is imported."""
+    dtype = file.get_slice(name).get_dtype()
+    if dtype not in ("BF16", "F16", "F32", "F64"):
+        raise ValueError(f"{name} must hold float16, bfloat16, float32 or float64, got {dtype}")
+    if dtype == "BF16":
+        try:
+            import ml_dtypes  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                f"{name} holds bfloat16, which needs ml_dtypes: pip install 'fastcell[weights]'"
+            ) from error
+    try:
+        array: Array = file.get_tensor(name)
+    except ValueError as error:  # no elements, but sizes beyond NumPy's
+        raise ValueError(f"{name} cannot be read ({error})") from error
+    return array
+
+
+def _checksum(configuration: str, weights: dict[str, Array]) -> str:
+    total = hashlib.sha256(configuration.encode())
+    for name in sorted(weights):
+        x = weights[name]
+        total.update(f"\n{name} {x.dtype.name} {x.shape}\n".encode())
+        total.update(x.tobytes())
+    return total.hexdigest()
