@@ -226,7 +226,9 @@ class LSTM:
     def _pack(self) -> list[_lstm_driver.Direction]:
         codes, layers = _activation_codes(self.activations, self.directions), range(self.num_layers)
         return [
-            _lstm_driver.pack(self, self._weights, layer, d, codes[d]) for layer in layers for d in range(self.directions)
+            _lstm_driver.pack(self, self._weights, layer, d, codes[d])
+            for layer in layers
+            for d in range(self.directions)
         ]
 
     def _take(self, shapes: dict[str, Any], weights: dict[str, Any]) -> dict[str, Array]:
