@@ -92,7 +92,7 @@ class Gated:
     def _few_integers(self, x: Array, f: Array, i: Array) -> Steps | None:
         try:
             left = self.last((x, f, i), None)
-            gain = self.last((np.zeros(x.shape, np.int8), f, 0), np.ones_like(left))
+            gain = self.run(np.zeros(x.shape, np.int8), f, 0, np.ones_like(left), 0).state
         except OverflowError:  # from the true memory they may fit
             return None
         # the product of the gain and the memory alone may overflow where the memories do not

@@ -372,7 +372,8 @@ def _scan(name: str, cell: Toy | Gated, names: Sequence[str], arrays: list[Any],
     chunks = arrays[0].chunks
     inputs = arrays if state is None else [*arrays, _lazy(state, chunks[1:])]
     graph, starts = _Graph(name, cell, *inputs), _starts(chunks)
-    parts, states = {}, {}
+    parts: dict[Any, Any] = {}
+    states: dict[Any, Any] = {}
     for column in product(*(range(len(axis)) for axis in chunks[1:])):
         blocks = [(k, *column) for k in range(len(chunks[0]))]
         places = [Place(block, tuple(axis[k] for axis, k in zip(starts, block, strict=True))) for block in blocks]
@@ -426,7 +427,9 @@ def _run(lstm: LSTM, x: Any, pair: tuple[Any, ...], lengths: Any) -> tuple[Any, 
     model = TaskRef(f"lstm-weights-{graph.token}")
     graph.tasks[model.key] = DataNode(model.key, lstm)
     times = range(x.numblocks[0])
-    ys, hs, cs = {}, {}, {}
+    ys: dict[Any, Any] = {}
+    hs: dict[Any, Any] = {}
+    cs: dict[Any, Any] = {}
     for b in range(x.numblocks[1]):
         h, c = _refs(pair, (0, b, 0)) or (None, None)
         steps = None if lengths is None else TaskRef((lengths.name, b))
