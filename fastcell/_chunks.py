@@ -192,10 +192,10 @@ def _joined(summaries: tuple[Steps, ...] | list[Steps]) -> Steps:
 
 def _largest(x: Array) -> float:
     """The largest magnitude of a finite element."""
-    top = max(abs(x.max(initial=0)), abs(x.min(initial=0)))
-    return float(
-        top if np.isfinite(x.max(initial=0) - x.min(initial=0)) else np.abs(x).max(where=np.isfinite(x), initial=0)
-    )
+    high, low = x.max(initial=0), x.min(initial=0)
+    if not np.isfinite(high - low):
+        return float(np.abs(x).max(where=np.isfinite(x), initial=0))
+    return float(max(high, -low))
 
 
 def _is_near_overflow(x1: Array, x2: Array) -> bool:
