@@ -1,6 +1,9 @@
 """fastcell: the fastest gated memory cells for NumPy on a CPU, in Python alone."""
 
-from fastcell import frames, oracle
+from importlib import import_module
+from typing import Any
+
+from fastcell import oracle
 from fastcell._jit import CACHE_TOKEN
 from fastcell.cell import CellParams, LSTMCell, lstm_step
 from fastcell.lstm import LSTM
@@ -15,7 +18,6 @@ __all__ = [
     "Scan",
     "ToyTrace",
     "Trace",
-    "frames",
     "gated_scan",
     "lstm_step",
     "oracle",
@@ -25,3 +27,15 @@ __all__ = [
     "toy_trace",
 ]
 __version__ = "0.1.0"
+
+_LAZY = ("dask", "frames")  # modules with requirements of their own, imported when they are first asked for
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return import_module(f"fastcell.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

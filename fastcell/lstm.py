@@ -123,14 +123,19 @@ class LSTM(Importers):
         self.dtype, self.batch_first = np.dtype(dtype), bool(batch_first)
         self.directions = 2 if bidirectional else 1
         self.activations = tuple(activations)
-        codes = _activation_codes(self.activations, self.directions)
+        _activation_codes(self.activations, self.directions)
         self.output_size = self.proj_size or self.hidden_size
         shapes = self._shapes()
         self._weights = self._draw(shapes, seed) if weights is None else self._take(shapes, weights)
-        both = range(self.directions)
-        self.packed = [
-            _lstm_driver.pack(self, self._weights, layer, d, codes[d]) for layer in range(self.num_layers) for d in both
-        ]
+        self.packed = self._pack()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the packed weights, which are addresses in this process."""
+        return {name: value for name, value in vars(self).items() if name != "packed"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.packed = self._pack()
 
     def cell(self, layer: int = 0, direction: int = 0) -> LSTMCell:
         """One layer in one direction, to be stepped; it shares the weights.
@@ -183,6 +188,14 @@ class LSTM(Importers):
     def _draw(self, shapes: dict[str, Any], seed: int | None) -> dict[str, Array]:
         random, bound = np.random.default_rng(seed), 1 / math.sqrt(max(self.hidden_size, 1))
         return {name: random.uniform(-bound, bound, shape).astype(self.dtype) for name, (shape, _) in shapes.items()}
+
+    def _pack(self) -> list[_lstm_driver.Direction]:
+        codes, layers = _activation_codes(self.activations, self.directions), range(self.num_layers)
+        return [
+            _lstm_driver.pack(self, self._weights, layer, d, codes[d])
+            for layer in layers
+            for d in range(self.directions)
+        ]
 
     def _take(self, shapes: dict[str, Any], weights: dict[str, Any]) -> dict[str, Array]:
         unknown = sorted(set(weights) - set(shapes))
