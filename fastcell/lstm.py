@@ -189,7 +189,7 @@ class LSTM(Importers):
         random, bound = np.random.default_rng(seed), 1 / math.sqrt(max(self.hidden_size, 1))
         return {name: random.uniform(-bound, bound, shape).astype(self.dtype) for name, (shape, _) in shapes.items()}
 
-    def _pack(self) -> list[_lstm_driver.Direction]:
+    def _pack(self) -> list[_lstm_driver.Layer]:
         codes, layers = _activation_codes(self.activations, self.directions), range(self.num_layers)
         return [
             _lstm_driver.pack(self, self._weights, layer, d, codes[d])
