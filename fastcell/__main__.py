@@ -1,4 +1,4 @@
-"""The command line: `python -m fastcell demo | verify | scan | lstm`."""
+"""The command line: `python -m fastcell demo | simulate | verify | scan | lstm`."""
 
 import argparse
 import sys
@@ -20,10 +20,22 @@ def _parser() -> argparse.ArgumentParser:
         "demo", help="the cell's rules and gates, an LSTM reading, the wettest spells of Seattle"
     )
     demo.add_argument("--plot", metavar="FILE", type=Path, help="draw the LSTM's gates: .png, .svg or .pdf")
+    simulate = commands.add_parser("simulate", help="agents with an LSTM memory each, in one compiled loop")
+    for name, default, what in (("agents", 200, "agents"), ("steps", 3000, "steps"), ("hidden", 16, "units of each")):
+        simulate.add_argument(
+            f"--{name}", metavar="N", type=_count, default=default, help=f"{what} (default {default})"
+        )
     commands.add_parser("verify", help="the kernels against the oracle on this machine")
     _add_scan(commands.add_parser("scan", help="run the toy cell over CSV or Parquet files", epilog=_AGAIN))
     _add_lstm(commands.add_parser("lstm", help="run an LSTM over a NumPy array file", epilog=_AGAIN))
     return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return number
 
 
 def _add_scan(scan: argparse.ArgumentParser) -> None:
@@ -75,6 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from fastcell._demo import demo
 
         return demo(arguments.plot)
+    if arguments.command == "simulate":
+        from fastcell._simulate import simulate
+
+        return simulate(arguments.agents, arguments.steps, arguments.hidden)
     if arguments.command == "verify":
         from fastcell._verify import verify
 

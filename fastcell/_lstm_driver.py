@@ -181,7 +181,7 @@ def _scratch(hidden_size: int, proj_size: int, itemsize: int, rows: int, steps: 
 
 
 def _lanes(lstm: "LSTM") -> int:
-    return VECTOR_BITS // (8 * lstm.dtype.itemsize)
+    return VECTOR_BITS // (8 * int(lstm.dtype.itemsize))
 
 
 def _at(array: Array) -> int:

@@ -118,6 +118,9 @@ def test_a_cell_of_its_own_has_torch_s_names_and_answer(torch):
         np.testing.assert_allclose(got, want.numpy(), rtol=0, atol=2e-7)  # sums of ten float32 products
     assert cell(x[0], (h[0], c[0]))[0].shape == (6,)
     assert repr(cell) == "LSTMCell(4, 6, dtype='float32')"
+    assert {name: array.tolist() for name, array in cell.state_dict().items()} == {
+        name: array.tolist() for name, array in weights.items()
+    }
 
 
 def test_cells_can_be_pickled_and_copied():

@@ -3,6 +3,7 @@
 import csv
 import datetime as dt
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -579,3 +580,12 @@ def test_a_scan_takes_no_more_memory_for_more_rows(tmp_path):
         peaks.append(peak("scan", source, *COLUMNS, "--by", "k", "-o", tmp_path / "out.parquet"))
     assert frame.nbytes > 180e6
     assert peaks[1] < peaks[0] + 60, "MiB"
+
+
+def test_simulate_prints_its_rate(capsys):
+    assert main(["simulate", "--agents", "5", "--steps", "20", "--hidden", "6"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"fastcell, one @njit loop +[\d,]+ steps/s", printed)
+    assert "the agents end at the same places" in printed or "PyTorch is not installed" in printed
+    with pytest.raises(SystemExit):
+        main(["simulate", "--agents", "0"])
