@@ -1,6 +1,6 @@
 """The LSTM beside PyTorch, onnxruntime and OpenVINO, by turns, one thread each: `python -m benchmarks.peers`.
 
-Writes README's table. `OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1` keeps NumPy's product, the yardstick, on one thread.
+Writes README's tables: whole sequences, and single steps that carry a state. `OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1` keeps NumPy's product, the yardstick, on one thread.
 """
 
 import re
@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from numba import njit
 
 import fastcell as fc
 
@@ -39,8 +40,8 @@ def by_torch(module, x):
     return call
 
 
-def as_onnx(lstm):
-    """The same LSTM as an ONNX model: gates i, o, f, g there."""
+def as_onnx(lstm, carried=False):
+    """The same LSTM as an ONNX model: gates i, o, f, g there; with `carried` the state goes in and out."""
     H, state = lstm.hidden_size, lstm.state_dict()
 
     def ordered(name):
@@ -49,18 +50,18 @@ def as_onnx(lstm):
     bias = np.concatenate([ordered("bias_ih_l0"), ordered("bias_hh_l0")], axis=1)[:, :, 0]
     arrays = {"W": ordered("weight_ih_l0"), "R": ordered("weight_hh_l0"), "B": bias}
     value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    states, out = (["", "h", "c"], ["", "Y_h", "Y_c"]) if carried else ([], ["Y"])
     graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("LSTM", ["X", *arrays], ["Y"], hidden_size=H)], "lstm",
-        [value("X", kind, [None, None, lstm.input_size])], [value("Y", kind, None)],
+        [onnx.helper.make_node("LSTM", ["X", *arrays, *states], out, hidden_size=H)], "lstm",
+        [value("X", kind, [None, None, lstm.input_size]), *(value(name, kind, [1, None, H]) for name in states if name)],
+        [value(name, kind, None) for name in out if name],
         [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )  # fmt: skip
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
 
 
 def by_onnxruntime(model, x):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    session = one_thread(model)
     return lambda: session.run(None, {"X": x})[0][:, 0]
 
 
@@ -112,6 +113,51 @@ def row(shape, rate):
     return "| " + " | ".join([*cells, f"{more['one'] / more['double']:.2f}"]) + " |", peer / times["fastcell"]
 
 
+def one_thread(model):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options)
+
+
+@njit
+def many_steps(params, x, h, c, steps):
+    for _ in range(steps):
+        fc.lstm_step(params, x, h, c)
+
+
+def step_row(B, H):
+    """One step of B rows with I = H, the state carried: a line of the second table."""
+    module = torch.nn.LSTMCell(H, H)
+    lstm = fc.LSTM.from_torch(module)
+    cell, session = lstm.cell(), one_thread(as_onnx(lstm, carried=True))
+    x = np.random.default_rng(0).standard_normal((B, H)).astype(np.float32)
+    h, c = (np.zeros((B, H), np.float32) for _ in range(2))
+    inputs = {"X": x[None], "h": h[None].copy(), "c": c[None].copy()}
+    tensors = torch.from_numpy(x), (torch.from_numpy(h.copy()), torch.from_numpy(c.copy()))
+
+    def by_module():
+        with torch.inference_mode():
+            return module(*tensors)
+
+    calls = {
+        "fastcell": lambda: cell.step(x, h, c),
+        "ort": lambda: session.run(None, inputs),
+        "torch": by_module,
+    }
+    cell.step(x, h, c)
+    np.testing.assert_allclose(calls["ort"]()[0][0], h, atol=2e-6)
+    np.testing.assert_allclose(by_module()[0].numpy(), h, atol=2e-6)
+    times = in_turn(calls)
+    steps = max(1, int(2e5 / (B * H)))
+    many_steps(cell.params, x, h, c, 1)
+    inside = min(spent(lambda: many_steps(cell.params, x, h, c, steps), 1) for _ in range(9)) / steps
+    peer = min(times["ort"], times["torch"])
+    figures = [1e6 * times["fastcell"], 1e6 * inside, *(1e6 * times[name] for name in ("ort", "torch"))]
+    ratios = [times["ort"] / times["fastcell"], peer / times["fastcell"]]
+    return f"| {B}, {H} | " + " | ".join([*(f"{f:.2f}" for f in figures), *(f"{r:.1f}" for r in ratios)]) + " |"
+
+
+STEPS = [(1, 16), (1, 64), (1, 128), (100_000, 16)]
 NAMES = ["fastcell", "torch", "ort", "openvino"]
 
 
@@ -140,6 +186,11 @@ def main():
         *lines,
         "",
         f"Geometric mean over the best peer: {np.exp(np.mean(np.log(ratios))):.2f}.",
+        "",
+        "| one step; B, I = H | cell.step, us | lstm_step under njit, us | onnxruntime, us | nn.LSTMCell, us "
+        "| onnxruntime over cell.step | best peer over cell.step |",
+        "|---|---|---|---|---|---|---|",
+        *(step_row(*shape) for shape in STEPS),
     ]
     text = README.read_text()
     start, end = "<!-- peers: begin -->", "<!-- peers: end -->"
