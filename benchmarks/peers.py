@@ -1,6 +1,7 @@
 """The LSTM beside PyTorch, onnxruntime and OpenVINO, by turns, one thread each: `python -m benchmarks.peers`.
 
-Writes README's tables: whole sequences, and single steps that carry a state. `OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1` keeps NumPy's product, the yardstick, on one thread.
+Writes README's tables: whole sequences, and single steps that carry a state. `OMP_NUM_THREADS=1
+OPENBLAS_NUM_THREADS=1` keeps NumPy's product, the yardstick, on one thread.
 """
 
 import re
@@ -53,7 +54,7 @@ def as_onnx(lstm, carried=False):
     states, out = (["", "h", "c"], ["", "Y_h", "Y_c"]) if carried else ([], ["Y"])
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("LSTM", ["X", *arrays, *states], out, hidden_size=H)], "lstm",
-        [value("X", kind, [None, None, lstm.input_size]), *(value(name, kind, [1, None, H]) for name in states if name)],
+        [value("X", kind, [None, None, lstm.input_size]), *(value(name, kind, [1, None, H]) for name in states[1:])],
         [value(name, kind, None) for name in out if name],
         [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )  # fmt: skip
