@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from fastcell import _gated_kernels, _threads, _toy_kernels
+from fastcell import _gated_kernels, _threads, _toy_kernels, _toy_lanes
 from fastcell._blocks import BLOCK, PACKED
 from fastcell._checks import Array
+from fastcell._jit import VECTOR_BITS
 from fastcell.simd import LANES, address
 
 _STREAM = 1 << 25  # bytes of y from which it is written past the caches: by then it would not stay in them
@@ -82,6 +83,9 @@ class Run:
         everything = [*self.arrays, self.y]
         if self.codes is not None:
             return self._keyed(keyed, self.codes)
+        if sequence is not None and self._in_lanes():
+            self._lanes()
+            return False
         if B == 1:
             return self._keyed(keyed, np.zeros(1, np.int8)) if sequence is None else self._sequence(sequence)
         pieces = _threads.split(B, LANES, self.threads)
@@ -104,6 +108,46 @@ class Run:
             return bool(strips(*arguments, address(self.a), T, first, last, block, stretch, work, *tail))
 
         return any(_threads.run(piece, pieces))
+
+    def _in_lanes(self) -> bool:
+        """Whether the arrays are such as `toy_lanes` takes: float32 and int8, the steps of a column side by side."""
+        arrays = [*self.arrays, self.y]
+        kinds = [array.dtype.char for array in arrays] == ["f", "b", "b", "f"]
+        side_by_side = all(array.strides[0] == array.itemsize for array in arrays)
+        return kinds and side_by_side and VECTOR_BITS == 512 and len(self.y) >= 8
+
+    def _lanes(self) -> None:
+        T, B = self.y.shape
+        places = [part for array in (*self.arrays, self.y) for part in (address(array), array.strides[1])]
+        if B > 1 or self.threads == 1:
+
+            def columns(first: int, last: int) -> None:
+                _toy_lanes.toy_lanes(*places, address(self.a), 0, T, first, last, self.fill)
+
+            _threads.run(columns, _threads.split(B, 1, self.threads))
+            return
+        pieces = _threads.split(T, _toy_lanes.STEPS, self.threads)
+        starts = [self.a.reshape(1), *(self._memory_at(first, places) for first, _ in pieces[1:])]
+        if any(memory is None for memory in starts):  # no reset for so long that the steps before are most of the work
+            pieces = [(0, T)]
+
+        def piece(first: int, last: int) -> None:
+            memory = starts[pieces.index((first, last))]
+            _toy_lanes.toy_lanes(*places, address(memory), first, last, 0, 1, self.fill)
+
+        _threads.run(piece, pieces)
+        self.a[...] = starts[len(pieces) - 1]
+
+    def _memory_at(self, step: int, places: list[Any]) -> Array | None:
+        """The memory of the single column before a step, from the steps since its last reset if they are few."""
+        reset = _toy_lanes.last_reset(places[2], step)
+        if step - reset > len(self.y) // (8 * self.threads):
+            return None
+        memory, begin = np.zeros(1), max(reset, 0) // _toy_lanes.STEPS * _toy_lanes.STEPS
+        if reset < 0:
+            memory[...] = self.a.reshape(1)
+        _toy_lanes.toy_lanes(*places[:6], 0, 0, address(memory), begin, step, 0, 1, self.fill)
+        return memory
 
     def _columns(self, columns: Any, toy: bool, pieces: list[tuple[int, int]]) -> bool:
         T, B = self.y.shape

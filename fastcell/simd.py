@@ -29,7 +29,7 @@ from fastcell._jit import VECTOR_BITS, kernel
 LANES: int = VECTOR_BITS // 32
 """How many float32 fit a vector register. A vector with more lanes than fit takes several registers."""
 
-FLOAT64, INT8, INT64 = np.float64(0), np.int8(0), np.int64(0)
+FLOAT32, FLOAT64, INT8, INT64 = np.float32(0), np.float64(0), np.int8(0), np.int64(0)
 
 
 class VectorType(types.Type):
@@ -260,10 +260,12 @@ def _first(builder: Any, vector: VectorType, count: Any) -> Any:
     )
 
 
-@intrinsic
-def load_first(typingctx, address, like, count):
-    """A registerful of which only the first `count` values are there to read; the lanes after them are 0."""
-    vector = VectorType(types.unliteral(like), _width(types.unliteral(like)))
+@intrinsic(prefer_literal=True)
+def load_first(typingctx, address, like, count, lanes=None):
+    """`load` where only the first `count` values are there to read; the lanes after them are 0."""
+    dtype = types.unliteral(like)
+    fixed = isinstance(lanes, types.IntegerLiteral)
+    vector = VectorType(dtype, lanes.literal_value if fixed else _width(dtype))
 
     def codegen(context, builder, sig, args):
         kind = _llvm(vector)
@@ -271,7 +273,7 @@ def load_first(typingctx, address, like, count):
         name = f"llvm.masked.load.{_suffix(vector)}.p0"
         return _call(builder, name, kind, [place, align, _first(builder, vector, args[2]), ir.Constant(kind, None)])
 
-    return vector(types.uintp, like, types.int64), codegen
+    return vector(types.uintp, like, types.int64, lanes if fixed else types.Omitted(None)), codegen
 
 
 @intrinsic
@@ -501,6 +503,51 @@ def any_lane(typingctx, mask):
         return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
 
     return types.boolean(mask), codegen
+
+
+@intrinsic
+def mask_bits(typingctx, mask):
+    """A mask of 64 lanes as the bits of an integer, lane 0 the lowest."""
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], ir.IntType(64))
+
+    return types.int64(mask), codegen
+
+
+@intrinsic(prefer_literal=True)
+def mask_at(typingctx, address, lanes):
+    """The mask whose bits stand at the address, lane 0 the lowest."""
+    mask = VectorType(types.boolean, lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        loaded = builder.load(_pointer(builder, args[0], ir.IntType(mask.lanes)))
+        return builder.bitcast(loaded, _llvm(mask))
+
+    return mask(types.uintp, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def rotate(typingctx, vector, count):
+    """Each lane moved up by `count`, a literal; those that leave at the top come in at the bottom."""
+    lanes = vector.lanes
+
+    def codegen(context, builder, sig, args):
+        order = [(k - count.literal_value) % lanes for k in range(lanes)]
+        return builder.shuffle_vector(args[0], args[0], ir.Constant(ir.VectorType(ir.IntType(32), lanes), order))
+
+    return vector(vector, count), codegen
+
+
+@intrinsic
+def last_lane(typingctx, vector):
+    """The value of the last lane in every lane."""
+
+    def codegen(context, builder, sig, args):
+        order = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [vector.lanes - 1] * vector.lanes)
+        return builder.shuffle_vector(args[0], args[0], order)
+
+    return vector(vector), codegen
 
 
 @intrinsic

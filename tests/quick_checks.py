@@ -40,10 +40,24 @@ def columns():
 
 def strips():
     for shape in ((1, 1, 2), (300, 3), (140, 37), (7, 16)):
-        arrays = inputs(shape, "float32", "F")
+        arrays = inputs(shape, "float64", "F")
         for threads in (1, 2):
             got = fc.toy_scan(*arrays, threads=threads)
             expected.agree(got, expected.toy(*arrays), f"{shape}, {threads} threads")
+
+
+def lanes():
+    """Whole numbers as float32, steps side by side: every tail of eight and of 64."""
+    for shape in ((8, 1), (9, 2), (63, 3), (64, 1), (190, 2), (1000, 1)):
+        for resets in (0, 0.02, 0.3):
+            x1, x2, x3 = inputs(shape, "int64", "F", resets)
+            arrays = x1.astype(np.float32), x2, x3
+            state = np.arange(1.0, 1.0 + shape[1])
+            for threads in (1, 2):
+                case = f"{shape}, resets {resets}, {threads} threads"
+                expected.agree(
+                    fc.toy_scan(*arrays, state=state, threads=threads), expected.toy(*arrays, state=state), case
+                )
 
 
 def sequence():
@@ -129,7 +143,7 @@ def lstm():
 CHECKS = {
     check.__name__: check
     for check in (
-        columns, strips, sequence, overflowing_floats, keyed, integers, other_rules,
+        columns, strips, lanes, sequence, overflowing_floats, keyed, integers, other_rules,
         gated_columns, gated_strips, gated_keyed, lstm,
     )
 }  # fmt: skip

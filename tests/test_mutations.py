@@ -37,7 +37,7 @@ for options in ({"proj_size": 5}, {"peepholes": True, "coupled": True, "clip": 0
         test_lstm.check(lstm, test_lstm.normal((4, B, 3)), lengths=[4, 2, 3][:B] + [1] * (B - 3))
 """
 LSTM = "_lstm_kernels.py"
-KERNELS, GATED = "_toy_kernels.py", "_gated_kernels.py"
+KERNELS, GATED, LANES = "_toy_kernels.py", "_gated_kernels.py", "_toy_lanes.py"
 MUTANTS = {
     "none": (KERNELS, "", ""),
     "a reset keeps": (KERNELS, "return select(r == -1, 0, a), overflow", "return a, overflow"),
@@ -137,13 +137,19 @@ CHECKED = {
     "a column belongs to no thread": Mutant(
         "columns", "_threads.py", "k // parts * step for", "k // parts * step + 1 for"
     ),
+    "sums cross a reset": Mutant("lanes", LANES, "at + _BY_2, ~(by_1 | _FIRST_2)", "at + _BY_2, ~_FIRST_2"),
+    "sums run on from the lanes above": Mutant("lanes", LANES, "~(by_2 | _FIRST_4)", "~by_2"),
+    "a carry over eight steps dropped": Mutant("lanes", LANES, "8), a + memory, a)", "8), a, a)"),
+    "the last steps left out": Mutant("lanes", LANES, "range((left + 7) // 8)", "range(left // 8)"),
+    "threads begin with nothing": Mutant("lanes", "_dispatch.py", "begin, step, 0, 1,", "step, step, 0, 1,"),
     "gated tail columns come from elsewhere": Mutant("gated_columns", GATED, "tail, last - LANES", "tail, first"),
 }
 
 
 def _check(package, name):
-    """Run one of quick_checks.py; at 128 bits, which compile fastest."""
-    checked = processes.python(processes.CHECKS, name, package=package, FASTCELL_VECTOR_BITS="128", FASTCELL_CACHE="0")
+    """Run one of quick_checks.py; at 128 bits, which compile fastest, unless a kernel is for 512."""
+    bits = "512" if name == "lanes" else "128"
+    checked = processes.python(processes.CHECKS, name, package=package, FASTCELL_VECTOR_BITS=bits, FASTCELL_CACHE="0")
     assert checked.stdout.startswith(str(package)), checked.stderr  # not another installation
     return checked
 

@@ -1,0 +1,117 @@
+"""The kernel of `toy_scan` for columns of float32 whose steps lie side by side: eight steps of one column at a time.
+
+Nothing is transposed. In a vector of eight steps a segmented sum takes three additions, each of a copy of the vector
+moved up by 1, 2 and 4 lanes, which a mask keeps from crossing a reset; the memory before is added in the lanes that no
+reset comes before. The masks of 64 steps are made at once, as bits of integers, and wait in the cache, from where a
+mask register loads faster than from a general one. It pays where masks are registers: with vectors of 512 bits.
+
+    step    x  rule        moved by 1, 2, 4 where no reset lies between
+    0       a  add         a            a            a               + memory
+    1       b  add         a+b          a+b          a+b             + memory
+    2       c  reset       0            0            0
+    3       d  add         d            d            d
+
+Within the eight steps sums associate as ((a+b)+(c+d)), not in turn; float64 keeps the difference far below float32's
+rounding. What a step gives depends on the steps since the last reset alone, counted from the same multiples of 64, so
+threads may begin wherever a memory is known.
+"""
+
+from fastcell._jit import inline, kernel
+from fastcell.simd import (
+    FLOAT32,
+    FLOAT64,
+    INT8,
+    convert,
+    first_lane,
+    last_lane,
+    load,
+    load_first,
+    load_scalar,
+    mask_at,
+    mask_bits,
+    rotate,
+    scratch,
+    select,
+    splat,
+    store,
+    store_first,
+    store_scalar,
+)
+
+STEPS = 64
+"""Steps whose masks are made at once; pieces of a column begin at multiples of it."""
+
+_FIRST = 0x0101010101010101  # lane 0 of each eight
+_FIRST_2 = 0x0303030303030303
+_FIRST_4 = 0x0F0F0F0F0F0F0F0F
+_ADD, _SHOW, _BY_1, _BY_2, _BY_4, _BEFORE = range(0, 48, 8)  # where each mask of 64 bits stands
+
+
+@inline
+def _masks(rules, shows, at):
+    """Write the masks of 64 steps to `at`."""
+    resets = mask_bits(rules == -1)
+    by_1 = resets | ((resets << 1) & ~_FIRST)  # a reset here or one step before, in the same eight
+    by_2 = by_1 | ((by_1 << 2) & ~_FIRST_2)
+    by_4 = by_2 | ((by_2 << 4) & ~_FIRST_4)
+    store_scalar(at + _ADD, mask_bits(rules == 1))
+    store_scalar(at + _SHOW, mask_bits(shows == 1))
+    store_scalar(at + _BY_1, ~(resets | _FIRST))
+    store_scalar(at + _BY_2, ~(by_1 | _FIRST_2))
+    store_scalar(at + _BY_4, ~(by_2 | _FIRST_4))
+    store_scalar(at + _BEFORE, ~by_4)
+
+
+@inline
+def _eight(x, at, memory):
+    """The memory after each of eight steps, of which `x` are the values and whose masks stand at `at`."""
+    a = select(mask_at(at + _ADD, 8), convert(x, FLOAT64), 0.0)
+    a = select(mask_at(at + _BY_1, 8), a + rotate(a, 1), a)
+    a = select(mask_at(at + _BY_2, 8), a + rotate(a, 2), a)
+    a = select(mask_at(at + _BY_4, 8), a + rotate(a, 4), a)
+    return select(mask_at(at + _BEFORE, 8), a + memory, a)
+
+
+@inline
+def _shown(a, at, fill):
+    return select(mask_at(at + _SHOW, 8), convert(a, fill), fill)
+
+
+@kernel
+def toy_lanes(x1, x1_b, x2, x2_b, x3, x3_b, y, y_b, a, start, stop, first, last, fill):
+    """Steps `start`, a multiple of STEPS, to `stop` of the columns `first` to `last`; a is (B,), read and written.
+
+    Addresses, and bytes from column to column; y is 0 where the memories alone are wanted.
+    """
+    at = scratch(64)
+    for b in range(first, last):
+        memory = splat(load_scalar(a + b * 8, FLOAT64), 8)
+        p1, p2, p3, py = x1 + b * x1_b, x2 + b * x2_b, x3 + b * x3_b, y + b * y_b
+        t = start
+        while t + STEPS <= stop:
+            _masks(load(p2 + t, INT8, 64), load(p3 + t, INT8, 64), at)
+            for k in range(8):
+                here = _eight(load(p1 + (t + 8 * k) * 4, FLOAT32, 8), at + k, memory)
+                memory = last_lane(here)
+                if y != 0:
+                    store(py + (t + 8 * k) * 4, _shown(here, at + k, fill))
+            t += STEPS
+        if t < stop:  # fewer than 64 are left, and in the last eight fewer than eight; no step is read that isn't there
+            left = stop - t
+            _masks(load_first(p2 + t, INT8, left, 64), load_first(p3 + t, INT8, left, 64), at)
+            for k in range((left + 7) // 8):
+                place, count = (t + 8 * k) * 4, left - 8 * k
+                here = _eight(load_first(p1 + place, FLOAT32, count, 8), at + k, memory)
+                memory = last_lane(here)  # steps that aren't there keep it
+                if y != 0:
+                    store_first(py + place, _shown(here, at + k, fill), count)
+        store_scalar(a + b * 8, first_lane(memory))
+
+
+@kernel
+def last_reset(x2, stop):
+    """The last step before `stop` that resets; -1 if none does."""
+    t = stop - 1
+    while t >= 0 and load_scalar(x2 + t, INT8) != -1:
+        t -= 1
+    return t
