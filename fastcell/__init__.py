@@ -2,6 +2,7 @@
 
 from fastcell import oracle
 from fastcell._jit import CACHE_TOKEN
+from fastcell._warmup import warmup
 from fastcell.cell import CellParams, LSTMCell, lstm_step
 from fastcell.lstm import LSTM
 from fastcell.recurrence import Scan, gated_scan, rules_to_gates, toy_scan, toy_step
@@ -22,5 +23,6 @@ __all__ = [
     "toy_scan",
     "toy_step",
     "toy_trace",
+    "warmup",
 ]
 __version__ = "0.1.0"

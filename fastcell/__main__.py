@@ -1,4 +1,4 @@
-"""The command line: `python -m fastcell demo | verify | scan`."""
+"""The command line: `python -m fastcell demo | verify | warmup | scan`."""
 
 import argparse
 import sys
@@ -14,6 +14,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--plot", metavar="FILE", type=Path, help="draw the LSTM's gates: .png, .svg or .pdf")
     commands.add_parser("verify", help="the kernels against the oracle on this machine")
+    commands.add_parser("warmup", help="compile and cache the usual kernels")
     scan = commands.add_parser("scan", help="run the toy cell over a CSV or Parquet file")
     scan.add_argument("input", metavar="IN", type=Path, help=".csv or .parquet")
     scan.add_argument("--value", metavar="COL", required=True, help="x1: what is added")
@@ -40,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from fastcell._verify import verify
 
         return verify()
+    if arguments.command == "warmup":
+        from fastcell._warmup import warmup
+
+        print(f"{warmup(verbose=True):.1f} s in all")
+        return 0
     try:
         from fastcell import _scan
     except ImportError as error:
