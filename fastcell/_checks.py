@@ -15,7 +15,7 @@ _KINDS = {VALUES: "biuf", NUMBERS: "biuf", "integers": "iu"}
 
 def array(name: str, given: Any, expected: str = VALUES) -> Array:
     """`given` as an array of a dtype that the kernels read: native, aligned, copied only where it must be."""
-    x = given if type(given) is np.ndarray else np.asarray(given)
+    x = given if type(given) is np.ndarray else _as_array(name, given, expected)
     if not x.size and isinstance(given, list | tuple):
         x = x.astype(np.int64 if expected == "integers" else x.dtype)  # NumPy takes an empty list for floats
     if x.dtype.kind not in _KINDS[expected] or (expected == VALUES and x.dtype.char in "eg"):
@@ -27,14 +27,58 @@ def array(name: str, given: Any, expected: str = VALUES) -> Array:
     return x.view(np.int8) if x.dtype.kind == "b" else x
 
 
+def _as_array(name: str, given: Any, expected: str) -> Array:
+    """What NumPy makes of a list or any object; its own errors don't say of which argument they speak."""
+    try:
+        return np.asarray(given)
+    except MemoryError:
+        raise
+    except Exception as error:  # an object's own __array__ may raise anything
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} must be an array of {expected}, got {type(given).__name__}: {error}") from None
+
+
+def once(x: Array) -> Array:
+    """The same values without the repeats of a broadcast axis, of which there may be more than one can look at."""
+    return x[tuple(slice(None) if step else slice(1) for step in x.strides)] if 0 in x.strides else x
+
+
+def whole(name: str, given: Any, expected: str) -> int:
+    """An integer of any kind, a bool excepted."""
+    try:
+        if isinstance(given, bool | np.bool):
+            raise TypeError
+        number: int = given.__index__()
+    except (AttributeError, TypeError):
+        raise TypeError(f"{name} must be {expected}, got {type(given).__name__}") from None
+    return number
+
+
 def size(name: str, given: Any, least: int) -> int:
     """A whole number that counts something."""
-    if isinstance(given, bool) or not hasattr(given, "__index__"):
-        raise TypeError(f"{name} must be an integer, got {type(given).__name__}")
-    number: int = given.__index__()
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
+    number = whole(name, given, "an integer")
+    if not least <= number < 2**31:
+        raise ValueError(f"{name} must be {f'at least {least}' if number < least else 'below 2**31'}, got {number}")
     return number
+
+
+def flags(name: str, given: Any) -> Array:
+    """An array of bool."""
+    x = _as_array(name, given, "bool")
+    if x.dtype != np.bool:
+        raise TypeError(f"{name} must hold bool, got {x.dtype}")
+    return x
+
+
+def real_dtype(given: Any) -> np.dtype[Any]:
+    """float32 or float64, in the machine's own order of bytes."""
+    try:
+        found: np.dtype[Any] = np.dtype(given)
+    except (TypeError, ValueError):
+        raise TypeError(f"dtype must be float32 or float64, got {given!r}") from None
+    if found not in (np.float32, np.float64):
+        raise TypeError(f"dtype must be float32 or float64, got {found.name}")
+    return found
 
 
 def same_shape(name: str, x: Array, expected: tuple[int, ...], of: str) -> None:
@@ -64,8 +108,9 @@ def values(name: str, given: Any) -> Array:
     x = array(name, given)
     if x.dtype != np.uint64:
         return x
-    if x.size and x.max() > np.iinfo(np.int64).max:
-        raise OverflowError(f"{name} must fit int64, got {x.max()}")
+    largest = once(x).max(initial=0)
+    if largest > np.iinfo(np.int64).max:
+        raise OverflowError(f"{name} must fit int64, got {largest}")
     return x.astype(np.int64)
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,16 @@ def _scans() -> Iterator[Job]:
         name = np.dtype(dtype).name
         for layout, order in (("columns", "C"), ("rows", "F")):
             a, r = np.asarray(x, order=order), np.asarray(rules, order=order)  # type: ignore[call-overload]
-            yield f"toy_scan {name} {layout}", lambda a=a, r=r: toy_scan(a, r, r)
-            yield f"gated_scan {name} {layout}", lambda a=a: gated_scan(a, a, a, a * 0)
-        for layout, options in (("sequence", {}), ("keys", {"keys": keys})):
+            yield f"toy_scan {name} {layout}", partial(toy_scan, a, r, r)
+            yield f"gated_scan {name} {layout}", partial(gated_scan, a, a, a, a * 0)
+        both: list[tuple[str, dict[str, Any]]] = [("sequence", {}), ("keys", {"keys": keys})]
+        for layout, options in both:
             column, r = x[:, 0].copy(), rules[:, 0].copy()
-            yield f"toy_scan {name} {layout}", lambda a=column, r=r, o=options: toy_scan(a, r, r, **o)
-            yield f"gated_scan {name} {layout}", lambda a=column, o=options: gated_scan(a, a, a, a * 0, **o)
+            yield f"toy_scan {name} {layout}", partial(toy_scan, column, r, r, **options)
+            yield f"gated_scan {name} {layout}", partial(gated_scan, column, column, column, column * 0, **options)
     long = np.ones(1 << 15, np.float32)
     many = np.ones(1 << 15, np.int8)
-    yield "toy_scan float32 sequence, threads", lambda: toy_scan(long, many, many, threads=2)
+    yield "toy_scan float32 sequence, threads", partial(toy_scan, long, many, many, threads=2)
 
 
 def _lstms() -> Iterator[Job]:
@@ -37,11 +39,11 @@ def _lstms() -> Iterator[Job]:
         lstm = LSTM(3, 5, dtype=dtype, seed=0)
         x, state = np.ones((2, 2, 3), dtype), np.zeros((2, 5), dtype)
         name, cell = np.dtype(dtype).name, lstm.cell()
-        yield f"LSTM {name}", lambda lstm=lstm, x=x: lstm(x)
+        yield f"LSTM {name}", partial(lstm, x)
         for row, what in ((0, "one row"), (slice(None), "rows")):
             arrays = x[0][row].copy(), state[row].copy(), state[row].copy()
-            yield f"LSTMCell.step {name}, {what}", lambda cell=cell, a=arrays: cell.step(*a)
-            yield f"lstm_step {name}, {what}", lambda cell=cell, a=arrays: lstm_step(cell.params, *a)
+            yield f"LSTMCell.step {name}, {what}", partial(cell.step, *arrays)
+            yield f"lstm_step {name}, {what}", partial(lstm_step, cell.params, *arrays)
 
 
 def warmup(verbose: bool = False) -> float:

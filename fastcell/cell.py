@@ -1,10 +1,12 @@
 """One step of an LSTM at a time, for simulations: from Python, and from your own compiled loop."""
 
+from collections.abc import Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba.core import types
+from numba.core.errors import NumbaError
 from numba.extending import overload
 
 from fastcell import _cell_kernels, _checks
@@ -84,6 +86,8 @@ class LSTMCell:
     ) -> None:
         from fastcell.lstm import LSTM
 
+        if not isinstance(weights, Mapping | None):
+            raise TypeError(f"weights must be a dict of arrays, got {type(weights).__name__}")
         named = None if weights is None else {f"{name}_l0": array for name, array in weights.items()}
         lstm = LSTM(
             input_size, hidden_size, bias=bias, proj_size=proj_size, peepholes=peepholes, coupled=coupled, clip=clip,
@@ -163,7 +167,7 @@ class LSTMCell:
         """
         try:
             wrong = self._kernel(x, h, c, self._table)
-        except TypeError:  # not compiled for such arrays: the first call, or wrong ones
+        except (TypeError, NumbaError):  # not compiled for such arrays: the first call, or wrong ones
             wrong = -1
         if wrong:
             self._slow_step(x, h, c)
@@ -200,7 +204,6 @@ class LSTMCell:
                 self._kernel.disable_compile(True)
 
 
-@kernel
 def lstm_step(params: Any, x: Array, h: Array, c: Array) -> None:
     """One step of an LSTM in place, callable from a function under `@njit` and from Python.
 
@@ -240,7 +243,27 @@ def lstm_step(params: Any, x: Array, h: Array, c: Array) -> None:
     >>> bool((h == lstm(x)[0][-1]).all())
     True
     """
+    try:
+        _lstm_step(params, x, h, c)
+    except NumbaError:  # its words for arguments of no such type
+        got = ", ".join(f"{type(given).__name__} {getattr(given, 'dtype', '')}".strip() for given in (params, x, h, c))
+        raise TypeError(
+            f"params must be a cell's, x, h and c must be arrays, h and c writeable, that hold their dtype, got {got}"
+        ) from None
+
+
+@kernel
+def _lstm_step(params: Any, x: Array, h: Array, c: Array) -> None:
+    """`lstm_step` in compiled code: one cached kernel, whoever calls it."""
     _step(params, x, h, c)
+
+
+@overload(lstm_step)  # type: ignore[untyped-decorator]
+def _overload_lstm_step(params: Any, x: Any, h: Any, c: Any) -> Any:
+    def compiled(params: Any, x: Any, h: Any, c: Any) -> None:
+        _lstm_step(params, x, h, c)
+
+    return compiled
 
 
 def _step(params: Any, x: Any, h: Any, c: Any) -> None:
