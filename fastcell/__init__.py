@@ -5,6 +5,7 @@ from typing import Any
 
 from fastcell import oracle
 from fastcell._jit import CACHE_TOKEN
+from fastcell._warmup import warmup
 from fastcell.cell import CellParams, LSTMCell, lstm_step
 from fastcell.lstm import LSTM
 from fastcell.recurrence import Scan, gated_scan, rules_to_gates, toy_scan, toy_step
@@ -25,6 +26,7 @@ __all__ = [
     "toy_scan",
     "toy_step",
     "toy_trace",
+    "warmup",
 ]
 __version__ = "0.1.0"
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m fastcell demo | simulate | verify | scan | lstm`."""
+"""The command line: `python -m fastcell demo | simulate | verify | warmup | scan | lstm`."""
 
 import argparse
 import sys
@@ -26,6 +26,7 @@ def _parser() -> argparse.ArgumentParser:
             f"--{name}", metavar="N", type=_count, default=default, help=f"{what} (default {default})"
         )
     commands.add_parser("verify", help="the kernels against the oracle on this machine")
+    commands.add_parser("warmup", help="compile and cache the usual kernels")
     _add_scan(commands.add_parser("scan", help="run the toy cell over CSV or Parquet files", epilog=_AGAIN))
     _add_lstm(commands.add_parser("lstm", help="run an LSTM over a NumPy array file", epilog=_AGAIN))
     return parser
@@ -95,6 +96,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from fastcell._verify import verify
 
         return verify()
+    if arguments.command == "warmup":
+        from fastcell._warmup import warmup
+
+        print(f"{warmup(verbose=True):.1f} s in all")
+        return 0
     return _run(arguments)
 
 

@@ -30,9 +30,12 @@ def view(name: str, given: Any, expected: str = VALUES) -> Array:
             if not (hasattr(given, "__array__") or hasattr(given, "__array_interface__")):
                 return np.from_dlpack(given)
         return np.asarray(given)
-    except (TypeError, RuntimeError, BufferError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # an object's own __array__ may raise anything
         if isinstance(given, list | tuple):
-            raise type(error)(f"{name} must be an array or nested sequences of one shape: {error}") from None
+            wrong = TypeError if isinstance(error, TypeError) else ValueError
+            raise wrong(f"{name} must be an array or nested sequences of one shape: {error}") from None
         kind = f"{type(given).__name__} of {getattr(given, 'dtype', 'unknown dtype')}"
         raise TypeError(f"{name} must hold {expected} in the CPU's memory, got {kind} ({error})") from None
 
@@ -51,14 +54,47 @@ def array(name: str, given: Any, expected: str = VALUES) -> Array:
     return x.view(np.int8) if x.dtype.kind == "b" else x
 
 
+def once(x: Array) -> Array:
+    """The same values without the repeats of a broadcast axis, of which there may be more than one can look at."""
+    return x[tuple(slice(None) if step else slice(1) for step in x.strides)] if 0 in x.strides else x
+
+
+def whole(name: str, given: Any, expected: str) -> int:
+    """An integer of any kind, a bool excepted."""
+    try:
+        if isinstance(given, bool | np.bool):
+            raise TypeError
+        number: int = given.__index__()
+    except (AttributeError, TypeError):
+        raise TypeError(f"{name} must be {expected}, got {type(given).__name__}") from None
+    return number
+
+
 def size(name: str, given: Any, least: int) -> int:
     """A whole number that counts something."""
-    if isinstance(given, bool) or not hasattr(given, "__index__"):
-        raise TypeError(f"{name} must be an integer, got {type(given).__name__}")
-    number: int = given.__index__()
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
+    number = whole(name, given, "an integer")
+    if not least <= number < 2**31:
+        raise ValueError(f"{name} must be {f'at least {least}' if number < least else 'below 2**31'}, got {number}")
     return number
+
+
+def flags(name: str, given: Any) -> Array:
+    """An array of bool."""
+    x = view(name, given, "bool")
+    if x.dtype != np.bool:
+        raise TypeError(f"{name} must hold bool, got {x.dtype}")
+    return x
+
+
+def real_dtype(given: Any) -> np.dtype[Any]:
+    """float32 or float64, in the machine's own order of bytes."""
+    try:
+        found: np.dtype[Any] = np.dtype(given)
+    except (TypeError, ValueError):
+        raise TypeError(f"dtype must be float32 or float64, got {given!r}") from None
+    if found not in (np.float32, np.float64):
+        raise TypeError(f"dtype must be float32 or float64, got {found.name}")
+    return found
 
 
 def same_shape(name: str, x: Array, expected: tuple[int, ...], of: str) -> None:
@@ -88,8 +124,9 @@ def values(name: str, given: Any) -> Array:
     x = array(name, given)
     if x.dtype != np.uint64:
         return x
-    if x.size and x.max() > np.iinfo(np.int64).max:
-        raise OverflowError(f"{name} must fit int64, got {x.max()}")
+    largest = once(x).max(initial=0)
+    if largest > np.iinfo(np.int64).max:
+        raise OverflowError(f"{name} must fit int64, got {largest}")
     return x.astype(np.int64)
 
 

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import TypeVar
 
+from fastcell import _checks
+
 _T = TypeVar("_T")
 
 _pool: ThreadPoolExecutor | None = None
@@ -30,9 +32,7 @@ def choose(threads: int | None, work: int, enough: int) -> int:
     """How many threads to use: as asked, or all cores once there is `enough` work."""
     if threads is None:
         return cores() if work >= enough else 1
-    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
-        raise TypeError(f"threads must be an integer or None, got {type(threads).__name__}")
-    count = threads.__index__()
+    count = _checks.whole("threads", threads, "an integer or None")
     if count < 1:
         raise ValueError(f"threads must be at least 1, got {count}")
     return count

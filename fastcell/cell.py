@@ -1,5 +1,6 @@
 """One step of an LSTM at a time, for simulations: from Python, and from your own compiled loop."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,6 +80,8 @@ class LSTMCell:
     ) -> None:
         from fastcell.lstm import LSTM
 
+        if not isinstance(weights, Mapping | None):
+            raise TypeError(f"weights must be a dict of arrays, got {type(weights).__name__}")
         named = None if weights is None else {f"{name}_l0": array for name, array in weights.items()}
         lstm = LSTM(
             input_size, hidden_size, bias=bias, proj_size=proj_size, peepholes=peepholes, coupled=coupled, clip=clip,

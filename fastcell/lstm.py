@@ -1,6 +1,7 @@
 """The LSTM forward pass: check, allocate, run, return."""
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,15 +114,17 @@ class LSTM(Importers):
             raise ValueError(f"proj_size must be below hidden_size {self.hidden_size}, got {proj_size}")
         if bidirectional and reverse:
             raise ValueError("reverse must be False where bidirectional is True, which has both directions")
-        if clip is not None and not (math.isfinite(clip) and clip > 0):
+        if clip is not None and not isinstance(clip, int | float | np.number):
+            raise TypeError(f"clip must be a number or None, got {type(clip).__name__}")
+        if clip is not None and not 0 < clip < math.inf:
             raise ValueError(f"clip must be a finite number above 0, or None, got {clip!r}")
-        if np.dtype(dtype).name not in ("float32", "float64"):
-            raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype).name}")
         self.bias, self.bidirectional, self.reverse = bool(bias), bool(bidirectional), bool(reverse)
         self.peepholes, self.coupled = bool(peepholes), bool(coupled)
         self.clip = None if clip is None else float(clip)
-        self.dtype, self.batch_first = np.dtype(dtype), bool(batch_first)
+        self.dtype, self.batch_first = _checks.real_dtype(dtype), bool(batch_first)
         self.directions = 2 if bidirectional else 1
+        if not isinstance(activations, tuple | list):
+            raise TypeError(f"activations must be a tuple, got {type(activations).__name__}")
         self.activations = tuple(activations)
         _activation_codes(self.activations, self.directions)
         self.output_size = self.proj_size or self.hidden_size
@@ -186,7 +189,10 @@ class LSTM(Importers):
         return shapes
 
     def _draw(self, shapes: dict[str, Any], seed: int | None) -> dict[str, Array]:
-        random, bound = np.random.default_rng(seed), 1 / math.sqrt(max(self.hidden_size, 1))
+        try:
+            random, bound = np.random.default_rng(seed), 1 / math.sqrt(max(self.hidden_size, 1))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"seed must be an integer of 0 or more, or None, got {seed!r}") from None
         return {name: random.uniform(-bound, bound, shape).astype(self.dtype) for name, (shape, _) in shapes.items()}
 
     def _pack(self) -> list[_lstm_driver.Layer]:
@@ -198,7 +204,9 @@ class LSTM(Importers):
         ]
 
     def _take(self, shapes: dict[str, Any], weights: dict[str, Any]) -> dict[str, Array]:
-        unknown = sorted(set(weights) - set(shapes))
+        if not isinstance(weights, Mapping):
+            raise TypeError(f"weights must be a dict of arrays, got {type(weights).__name__}")
+        unknown = sorted(str(name) for name in set(weights) - set(shapes))
         if unknown:
             raise ValueError(f"weights must be named {', '.join(shapes)}, got {', '.join(unknown)}")
         taken = {}
@@ -281,7 +289,8 @@ class LSTM(Importers):
         count = _threads.choose(threads, x.size * self.hidden_size if B > 1 else 0, _ENOUGH)
         if out is not None:
             h0, c0 = (None, None) if state is None else state
-            _checks.output(out, shape, self.dtype, {"x": given, "state": h0, "the state's c": c0})
+            inputs = {"x": given, "state": h0, "the state's c": c0, "lengths": lengths, "reset": reset}
+            _checks.output(out, shape, self.dtype, inputs)
         result = out if out is not None and out.strides[-1] == out.itemsize else np.empty(shape, self.dtype)
         if B and self.hidden_size:
             y = result[:, None] if unbatched else result.transpose(1, 0, 2) if first else result
@@ -366,9 +375,7 @@ class LSTM(Importers):
     def _reset(self, reset: Any, T: int, B: int, first: bool, unbatched: bool) -> Array:
         if self.bidirectional or self.reverse:
             raise ValueError("reset must be None where a direction runs backwards")
-        flags = _checks.view("reset", reset, "bool")
-        if flags.dtype != np.bool:
-            raise TypeError(f"reset must hold bool, got {flags.dtype}")
+        flags = _checks.flags("reset", reset)
         shape, letters = ((T,), "(T,)") if unbatched else ((B, T), "(B, T)") if first else ((T, B), "(T, B)")
         if flags.shape != shape:
             raise ValueError(f"reset must have shape {letters} = {shape}, got {flags.shape}")
@@ -381,10 +388,10 @@ def _activation_codes(activations: tuple[Any, ...], directions: int) -> list[Arr
         raise ValueError(f"activations must be 3{' or 6' if directions == 2 else ''} in number, got {len(activations)}")
     rows = []
     for entry in activations:
-        name, *numbers = (entry,) if isinstance(entry, str) else tuple(entry)
-        if name not in KNOWN:
+        name, *numbers = entry if isinstance(entry, tuple | list) and entry else (entry,)
+        if not isinstance(name, str) or name not in KNOWN:
             raise ValueError(f"activations must be among {', '.join(KNOWN)}, got {name!r}")
-        if len(numbers) > 2:
+        if len(numbers) > 2 or not all(isinstance(number, int | float | np.number) for number in numbers):
             raise ValueError(f"activations must be a name, alpha and beta at the most, got {entry!r}")
         code, alpha, beta = KNOWN[name]
         rows.append((code, *(float(number) for number in numbers), *(alpha, beta)[len(numbers) :]))

@@ -278,10 +278,11 @@ def _rules(name: str, rules: Array, low: int, strict: bool) -> Array:
     """The rules in a signed dtype, where an unsigned 255 can't pass for -1; others than low, 0, 1 refused."""
     signed = np.minimum(rules, 2).astype(np.int8) if rules.dtype.kind == "u" else rules
     if strict and signed.size:
-        flat = signed.reshape(-1, 1) if signed.ndim == 1 else signed.reshape(len(signed), -1)
+        different = _checks.once(signed)
+        flat = different.reshape(-1, 1) if different.ndim == 1 else different.reshape(len(different), -1)
         like = flat.dtype.type
         if _toy_kernels.has_other_rules(address(flat), *flat.strides, *flat.shape, like(low), like(0)):
-            index = _checks.first_index(_checks.other_rules(rules, low))
+            index = _checks.first_index(_checks.other_rules(_checks.once(rules), low))
             at = index[0] if len(index) == 1 else index
             raise ValueError(f"{name} must be {_checks.ALLOWED[low]}, got {rules[index]} at index {at}")
     return signed
@@ -296,12 +297,16 @@ def _memories(state: Any, keys: Any, values: Array, accumulator: np.dtype[Any]) 
         return None, _checks.memories(state, inner, accumulator, keyed=False)[None]
     codes = _checks.array("keys", keys, "integers")
     _checks.same_shape("keys", codes, values.shape[:1], "the time axis")
-    largest = int(codes.max()) if codes.size else -1
+    different = _checks.once(codes)
+    largest = int(different.max()) if codes.size else -1
     if state is None:
-        a = np.zeros((largest + 1, *inner), accumulator)
+        try:
+            a = np.zeros((largest + 1, *inner), accumulator)
+        except ValueError:  # NumPy's word for a size beyond any memory
+            raise MemoryError(f"keys up to {largest} need as many memories") from None
     else:
         a = _checks.memories(state, inner, accumulator, keyed=True)
-    if largest < len(a) and (codes.dtype.kind == "u" or not codes.size or codes.min() >= 0):
+    if largest < len(a) and (codes.dtype.kind == "u" or not codes.size or different.min() >= 0):
         return codes, a
-    (at,) = _checks.first_index((codes < 0) | (codes >= len(a)))
+    (at,) = _checks.first_index((different < 0) | (different >= len(a)))
     raise ValueError(f"keys must be from 0 to K - 1 = {len(a) - 1}, got {codes[at]} at index {at}")

@@ -215,7 +215,9 @@ OPTIONS = {
 def _lstm(dtype, names):
     lanes = LANES if dtype == "float32" else LANES // 2
     rng = np.random.default_rng(0)
-    for name, H in itertools.product(names, (3, lanes - 1, lanes, lanes + 1, 2 * lanes + 1, 4 * lanes + 3)):
+    for name, H in itertools.product(
+        names, (3, max(lanes - 1, 3), lanes + (lanes < 3), lanes + 1, 2 * lanes + 1, 4 * lanes + 3)
+    ):
         for I in (1, lanes, lanes + 1):
             net = fc.LSTM(I, H, dtype=dtype, seed=0, **OPTIONS[name])
             L, P, D = net.num_layers * net.directions, net.output_size, net.directions
@@ -253,7 +255,9 @@ def lstm_others():
 def _cells(dtype, names):
     lanes = LANES if dtype == "float32" else LANES // 2
     rng = np.random.default_rng(0)
-    for name, H in itertools.product(names, (3, lanes - 1, lanes, lanes + 1, 2 * lanes + 1, 4 * lanes + 3)):
+    for name, H in itertools.product(
+        names, (3, max(lanes - 1, 3), lanes + (lanes < 3), lanes + 1, 2 * lanes + 1, 4 * lanes + 3)
+    ):
         options = {key: value for key, value in OPTIONS[name].items() if key not in ("bidirectional", "reverse")}
         options.pop("num_layers", None)
         for I in (1, lanes, lanes + 1):

@@ -140,11 +140,27 @@ def lstm():
                     )
 
 
+def cell():
+    """Steps beside the whole sequence: rows alone and together, tails, two groups at once."""
+    import test_lstm
+
+    for H in (5, 9):
+        net = fc.LSTM(3, H, seed=H)
+        for B in (1, 2):
+            x = test_lstm.normal((4, B, 3), seed=B)
+            h, c = np.zeros((B, H), np.float32), np.zeros((B, H), np.float32)
+            for x_t in x:
+                net.cell().step(x_t, h, c)
+            _, wanted_h, wanted_c = test_lstm.by_oracle(net, x)
+            assert np.abs(h - wanted_h[0]).max() < 1e-5, f"h, {H} units, {B} rows"
+            assert np.abs(c - wanted_c[0]).max() < 1e-5, f"c, {H} units, {B} rows"
+
+
 CHECKS = {
     check.__name__: check
     for check in (
         columns, strips, lanes, sequence, overflowing_floats, keyed, integers, other_rules,
-        gated_columns, gated_strips, gated_keyed, lstm,
+        gated_columns, gated_strips, gated_keyed, lstm, cell,
     )
 }  # fmt: skip
 

@@ -36,7 +36,7 @@ for options in ({"proj_size": 5}, {"peepholes": True, "coupled": True, "clip": 0
         lstm = fc.LSTM(3, 33, 2, seed=1, **options)
         test_lstm.check(lstm, test_lstm.normal((4, B, 3)), lengths=[4, 2, 3][:B] + [1] * (B - 3))
 """
-LSTM = "_lstm_kernels.py"
+LSTM, CELL = "_lstm_kernels.py", "_cell_kernels.py"
 KERNELS, GATED, LANES = "_toy_kernels.py", "_gated_kernels.py", "_toy_lanes.py"
 MUTANTS = {
     "none": (KERNELS, "", ""),
@@ -142,6 +142,27 @@ CHECKED = {
     "a carry over eight steps dropped": Mutant("lanes", LANES, "8), a + memory, a)", "8), a, a)"),
     "the last steps left out": Mutant("lanes", LANES, "range((left + 7) // 8)", "range(left // 8)"),
     "threads begin with nothing": Mutant("lanes", "_dispatch.py", "begin, step, 0, 1,", "step, step, 0, 1,"),
+    "a cell's second row reads the first's h": Mutant(
+        "cell",
+        CELL,
+        "store_scalar(h_table + 8 * r, np.int64(h + (first + r) * h_row))",
+        "store_scalar(h_table + 8 * r, np.int64(h + first * h_row))",
+    ),
+    "a cell's tail of c is not written": Mutant(
+        "cell", CELL, "store_first(at, load(tail, like), left)", "store_first(at, load(tail, like), 0)"
+    ),
+    "a cell's h is written before all gates have read it": Mutant(
+        "cell",
+        CELL,
+        "tail if left < v else at, new + r * new_row + k * v * size,",
+        "tail if left < v else at, h + (first + r) * h_row + k * v * size,",
+    ),
+    "a cell leaves h as it was": Mutant(
+        "cell",
+        CELL,
+        "copy_values(source, h + (first + r) * h_row, returned, like)",
+        "copy_values(source, new + r * new_row, returned, like)",
+    ),
     "gated tail columns come from elsewhere": Mutant("gated_columns", GATED, "tail, last - LANES", "tail, first"),
 }
 
