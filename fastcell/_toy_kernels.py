@@ -3,7 +3,8 @@
 T steps, B columns. An array comes as an address with two strides in bytes, from step to step (`_t`) and from column
 to column (`_b`); its element type comes as `like`, any scalar of it, and `zero` is one of the accumulator's type.
 The memories are `a`, (B,) side by side: a kernel starts from what is there and leaves the last ones. It works on
-columns `first` to `last` and returns whether integer memory overflowed. Two layouts have a kernel each:
+columns `first` to `last` and returns whether integer memory overflowed. Two layouts have a kernel each (and float32
+along time another one where masks are registers: `_toy_lanes.py`):
 
     *_columns   columns side by side (C order): a vector is LANES columns of one step, read in place
     *_strips    anything else: blocks of steps by LANES columns are first brought side by side

@@ -86,9 +86,10 @@ def toy_scan(
     -----
     A reset is an assignment: the memory is exactly 0 afterwards even if it was nan or infinite. float32 is
     accumulated in float64 and rounded once for each output. Steps of a column are added in their order; only a
-    single column is added up in segments, so there a float may differ from the plain loop by the rounding of
-    a float64 sum. Time: large arrays in C order run near the speed of memory, of which a step with float32 and
-    int8 rules takes 10 bytes; those in F order and single columns, which are transposed first, at about half of it.
+    single column, and with vectors of 512 bits float32 columns whose steps lie side by side, are added up in groups,
+    so there a float may differ from the plain loop by the rounding of a float64 sum. Time: large arrays in C order
+    run near the speed of memory, of which a step with float32 and int8 rules takes 10 bytes; those in F order and
+    single columns at about half of it.
 
     References
     ----------
