@@ -20,12 +20,16 @@ from fastcell.simd import (
     first_lane,
     fma,
     is_double,
+    last_lane,
     load,
     load_first,
     load_scalar,
+    mask_at,
+    mask_bits,
     mul_overflows,
     polynomial,
     prefetch,
+    rotate,
     scratch,
     select,
     size_of,
@@ -469,3 +473,44 @@ def test_multiply_add_is_one_chain_of_fma(rows, groups, dtype):
         wanted = start + np.einsum("gkvl,rk->rgvl", w, x[:, 2 : 2 + steps])
         np.testing.assert_array_equal(out[:rows], wanted)
         assert (out[rows] == 99).all()
+
+
+@njit
+def lanes_and_masks(rules, values, at, moved, ends, picked):
+    mask = load(rules, np.int8(0), 64) == 1
+    store_scalar(at, mask_bits(mask))
+    for k in range(8):
+        x = load(values + 32 * k, np.float32(0), 8)
+        store(moved + 96 * k, rotate(x, 1))
+        store(moved + 96 * k + 32, rotate(x, 2))
+        store(moved + 96 * k + 64, rotate(x, 4))
+        store(ends + 32 * k, last_lane(x))
+        store(picked + 32 * k, select(mask_at(at + k, 8), x, 0))
+
+
+def test_masks_as_bits_and_moved_lanes():
+    rng = np.random.default_rng(0)
+    rules, values = rng.integers(-1, 2, 64).astype(np.int8), rng.standard_normal((8, 8)).astype(np.float32)
+    bits, moved, ends, picked = (
+        np.zeros(1, np.uint64),
+        np.zeros((8, 3, 8), "f"),
+        np.zeros((8, 8), "f"),
+        np.zeros((8, 8), "f"),
+    )
+    lanes_and_masks(*(address(array) for array in (rules, values, bits, moved, ends, picked)))
+    assert int(bits[0]) == sum(int(rule == 1) << k for k, rule in enumerate(rules))
+    np.testing.assert_array_equal(moved, np.stack([np.roll(values, by, axis=1) for by in (1, 2, 4)], axis=1))
+    np.testing.assert_array_equal(ends, np.repeat(values[:, -1:], 8, axis=1))
+    np.testing.assert_array_equal(picked, np.where(rules.reshape(8, 8) == 1, values, 0))
+
+
+@njit
+def first_of_64(source, count, to):
+    store(to, load_first(source, np.int8(0), count, 64))
+
+
+def test_load_first_of_a_vector_wider_than_a_register():
+    x, out = np.arange(1, 65, dtype=np.int8), np.zeros(64, np.int8)
+    for count in (0, 1, 33, 64):
+        first_of_64(address(x), count, address(out))
+        np.testing.assert_array_equal(out, np.where(np.arange(64) < count, x, 0))
