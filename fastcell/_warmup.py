@@ -61,7 +61,7 @@ def warmup(verbose: bool = False) -> float:
     Returns
     -------
     float
-        The seconds in all: a minute or two where nothing was cached, about a second where everything was.
+        The seconds in all: minutes where nothing was cached, seconds where everything was.
 
     Notes
     -----
