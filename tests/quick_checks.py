@@ -53,7 +53,7 @@ def lanes():
             x1, x2, x3 = inputs(shape, "int64", "F", resets)
             arrays = x1.astype(np.float32), x2, x3
             state = np.arange(1.0, 1.0 + shape[1])
-            for threads in (1, 2):
+            for threads in (1, 2, 7):
                 case = f"{shape}, resets {resets}, {threads} threads"
                 expected.agree(
                     fc.toy_scan(*arrays, state=state, threads=threads), expected.toy(*arrays, state=state), case
