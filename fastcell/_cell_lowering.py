@@ -48,7 +48,14 @@ def _wrong_types(params, x, h, c):
 
 def reason(*arguments: Any) -> str | None:
     """What is wrong with the types of lstm_step's arguments, if anything."""
-    return _wrong_types(*(typeof(argument) for argument in arguments))
+    kinds = []
+    for name, argument in zip(("params", "x", "h", "c"), arguments, strict=True):
+        try:
+            kinds.append(typeof(argument))
+        except (ValueError, errors.NumbaError) as error:  # of no type that compiled code knows
+            expected = "a cell's params" if name == "params" else "an array of floats"
+            return f"{name} must be {expected}: {error}"
+    return _wrong_types(*kinds)
 
 
 def register(step: Any) -> None:

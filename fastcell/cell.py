@@ -173,7 +173,7 @@ class LSTMCell:
         """
         try:
             wrong = self._kernel(x, h, c, self._table, self._zero)
-        except (TypeError, errors.NumbaError):
+        except (TypeError, ValueError, errors.NumbaError):  # Numba's words for what is no array
             wrong = -1
         if wrong:
             self._check(x, h, c)
@@ -245,8 +245,14 @@ def lstm_step(params: Any, x: Array, h: Array, c: Array) -> None:
     """
     try:
         _step(params, x, h, c)
-    except errors.TypingError as error:
-        raise TypeError(_cell_lowering.reason(params, x, h, c) or str(error)) from None
+    except (errors.NumbaError, TypeError, ValueError) as error:
+        for name, array in (("x", x), ("h", h), ("c", c)):
+            if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+                raise TypeError(f"{name} must be a numpy array, got {type(array).__name__}") from None
+        wrong = _cell_lowering.reason(params, x, h, c)
+        if wrong is None and isinstance(error, ValueError):
+            raise
+        raise TypeError(wrong or str(error)) from None
 
 
 @kernel

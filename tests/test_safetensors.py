@@ -230,7 +230,11 @@ CHANGES = [
         lambda c, w: (c.replace('"num_layers": 1', '"num_layers": 1000000000'), w),
         "num_layers must be at most the number",
     ),
-    (lambda c, w: (c.replace('"hidden_size": 5', '"hidden_size": 1000000000000'), w), "weight_ih_l0 must have shape"),
+    (
+        lambda c, w: (c.replace('"hidden_size": 5', '"hidden_size": 1000000000000'), w),
+        "hidden_size must be below 2**31",
+    ),
+    (lambda c, w: (c.replace('"hidden_size": 5', '"hidden_size": 50'), w), "weight_ih_l0 must have shape"),
     (lambda c, w: (c.replace('"hidden_size": 5', '"hidden_size": "5"'), w), "hidden_size must be an integer, got str"),
     (lambda c, w: (c.replace('"num_layers": 1', '"num_layers": null'), w), "must have a configuration that fits"),
     (lambda c, w: (c.replace('"sigmoid"', '"cubic"'), w), "activations must be among"),

@@ -30,6 +30,7 @@ def answer(_=None):
 
 
 @FORKS
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, if another test of this process imported it
 @pytest.mark.parametrize("method", METHODS)
 def test_workers_of_every_kind(method):
     expected = answer()  # the pool of this process has threads by now
@@ -39,6 +40,7 @@ def test_workers_of_every_kind(method):
 
 
 @FORKS
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, if another test of this process imported it
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_fork_of_a_fork():
     expected = answer()
