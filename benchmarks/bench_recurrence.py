@@ -36,7 +36,7 @@ class ToyScan:
         np.cumsum(self.data.x1, axis=0, out=self.data.y)
 
     def track_share_of_copy(self, name: str) -> float:
-        return common.ratio(lambda: common.copy(self.data), lambda: self._scan(1))
+        return common.ratio(lambda: common.copy(self.data), lambda: self._scan(1), rounds=9)
 
     time_toy_scan.pretty_name = "toy_scan, one thread"
     time_toy_scan_two_threads.pretty_name = "toy_scan, two threads"
@@ -103,7 +103,7 @@ class GatedScan:
         fc.gated_scan(self.x, self.gate, self.gate, self.gate, out=self.out, threads=1)
 
     def track_share_of_copy(self, name: str) -> float:
-        return common.ratio(lambda: common.copy(common.toy(name)), lambda: self.time_gated_scan(name))
+        return common.ratio(lambda: common.copy(common.toy(name)), lambda: self.time_gated_scan(name), rounds=9)
 
     track_share_of_copy.unit = "times the speed of a toy scan's copy"
     track_share_of_copy.pretty_name = "gated_scan, over a copy of a toy scan's bytes"
