@@ -126,6 +126,11 @@ def test_process_calls_what_its_parameters_say():
     assert "fc.LSTM(" in calls["lstm"]
 
 
+def test_a_cold_call_has_no_cache():
+    cold = load("bench_process").COLD
+    assert "os.environ['FASTCELL_CACHE'] = '0'" in cold.partition("import numpy")[0]
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_benchmarks_are_described(name):
     module = load(name)
