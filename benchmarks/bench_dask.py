@@ -7,6 +7,8 @@ import numpy as np
 
 import fastcell as fc
 
+from . import common
+
 try:
     import dask
     import dask.array as da
@@ -40,6 +42,7 @@ class TwoWorkers:
     number, repeat, rounds, timeout = 1, (3, 7, 20.0), 1, 300
 
     def setup(self, scan):
+        common.needs("dask")
         warnings.simplefilter("ignore")
         self.cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
         self.client = Client(self.cluster)
@@ -55,8 +58,9 @@ class TwoWorkers:
         self.time_one_call(scan)
 
     def teardown(self, scan):
-        self.client.close()
-        self.cluster.close()
+        if hasattr(self, "cluster"):
+            self.client.close()
+            self.cluster.close()
 
     def time_two_workers(self, scan):
         self.lazy(*self.arrays).y.sum(axis=0).compute()
@@ -83,6 +87,7 @@ class ManyChunks:
     number, repeat, rounds, timeout = 1, (1, 3, 20.0), 1, 300
 
     def setup(self):
+        common.needs("dask")
         self.x = da.zeros(MANY * 10, chunks=10, dtype=np.float32)
         self.rules = da.ones(MANY * 10, chunks=10, dtype=np.int8)
         fc.dask.toy_scan(self.x[:30], self.rules[:30], self.rules[:30]).y.compute()

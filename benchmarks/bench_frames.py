@@ -23,6 +23,7 @@ class Frames:
     number, repeat, rounds, timeout = 1, (3, 7, 10.0), 2, 300
 
     def setup(self, library: str, keys: str) -> None:
+        common.needs("frames")
         self.frame, self.by_hand = frames(keys)[library], BY_HAND[library]
         y = np.asarray(dataframes.fastcell_frames(self.frame)["y"])
         if not np.array_equal(y, self.by_hand(self.frame)):

@@ -1,68 +1,161 @@
-"""The LSTM over shapes that span cache levels, beside sgemm, which never changes."""
+"""The LSTM over shapes that span cache levels, and each of its kinds, beside sgemm and NumPy, which never change."""
 
-import time
+import tracemalloc
 
 import numpy as np
 
 import fastcell as fc
 
-SHAPES = {
-    "one row, 16 units": (100, 1, 16, 16),
-    "one row, 256 units": (100, 1, 256, 256),
-    "16 rows, 64 units": (100, 16, 64, 64),
-    "64 rows, 256 units": (20, 64, 256, 256),
-    "1024 rows, 16 units": (20, 1024, 16, 16),
-    "multiples of nothing": (200, 7, 13, 37),
+from . import common, numpy_lstm
+
+KINDS = {
+    "one layer": {},
+    "three layers": {"num_layers": 3},
+    "two directions": {"bidirectional": True},
+    "two layers, two directions": {"num_layers": 2, "bidirectional": True},
+    "projection": {"proj_size": 32},
+    "peepholes": {"peepholes": True},
+    "other activations": {"activations": ("hard_sigmoid", "tanh", "relu")},
 }
-
-
-def problem(name, dtype="float32"):
-    T, B, I, H = SHAPES[name]
-    x = np.random.default_rng(0).standard_normal((T, B, I)).astype(dtype)
-    return fc.LSTM(I, H, dtype=dtype, seed=0), x
-
-
-def best(call, seconds=0.2):
-    """The shortest of several calls, in seconds."""
-    call()
-    times, end = [], time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 3:
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 class LSTM:
     """Whole calls on one thread."""
 
-    params = (list(SHAPES), ["float32", "float64"])
+    params = (tuple(common.LSTMS), ("float32", "float64"))
     param_names = ("shape", "dtype")
     number, repeat, rounds = 1, (5, 20, 2.0), 1
 
-    def setup(self, name, dtype):
-        self.lstm, self.x = problem(name, dtype)
-        self.lstm(self.x, threads=1)
+    def setup(self, name: str, dtype: str) -> None:
+        common.needs("LSTM")
+        self.lstm, self.x = common.lstm(name, dtype)
+        self.time_lstm(name, dtype)
 
-    def time_lstm(self, name, dtype):
+    def time_lstm(self, name: str, dtype: str) -> None:
         self.lstm(self.x, threads=1)
 
     time_lstm.pretty_name = "LSTM, one thread"
 
 
 class LSTMRatios:
-    """Multiplications a second, over those of NumPy's sgemm with as many threads as NumPy takes."""
+    """One thread, float32."""
 
-    params = (list(SHAPES),)
+    params = (tuple(common.LSTMS),)
     param_names = ("shape",)
     timeout = 120
 
-    def track_share_of_sgemm(self, name):
-        lstm, x = problem(name)
-        T, B, I, H = SHAPES[name]
+    def setup(self, name: str) -> None:
+        common.needs("LSTM")
+        self.lstm, self.x = common.lstm(name)
+
+    def track_share_of_sgemm(self, name: str) -> float:
+        """Multiplications a second, over those of NumPy's sgemm with as many threads as NumPy takes."""
+        T, B, I, H = common.LSTMS[name]
         a = np.ones((768, 768), np.float32)
-        rate = 768**3 / best(lambda: a @ a)
-        return T * B * 4 * H * (I + H) / best(lambda: lstm(x, threads=1)) / rate
+        best = common.in_turn({"sgemm": lambda: a @ a, "lstm": lambda: self.lstm(self.x, threads=1)})
+        return T * B * 4 * H * (I + H) / best["lstm"] / (768**3 / best["sgemm"])
+
+    def track_times_numpy(self, name: str) -> float:
+        x, weights = common.lstm_by_hand(name)
+        return common.ratio(lambda: numpy_lstm.lstm(x, *weights), lambda: self.lstm(self.x, threads=1), rounds=3)
 
     track_share_of_sgemm.unit = "of sgemm's rate"
     track_share_of_sgemm.pretty_name = "LSTM, share of sgemm"
+    track_times_numpy.unit = "times NumPy's speed"
+    track_times_numpy.pretty_name = "LSTM, times the one in NumPy"
+
+
+class LSTMKinds:
+    """(100, 32, 64) with 64 units, one thread: what layers, directions and options cost."""
+
+    params = (tuple(KINDS),)
+    param_names = ("kind",)
+    number, repeat, rounds, timeout = 1, (5, 20, 2.0), 1, 300
+
+    def setup(self, kind: str) -> None:
+        common.needs("LSTM")
+        self.lstm, self.x = fc.LSTM(64, 64, seed=0, **KINDS[kind]), common.normal(100, 32, 64)
+        self.time_lstm_kind(kind)
+
+    def time_lstm_kind(self, kind: str) -> None:
+        self.lstm(self.x, threads=1)
+
+    time_lstm_kind.pretty_name = "LSTM, layers, directions and options"
+
+
+class LSTMLengths:
+    """(100, 128, 64) with 64 units, one thread; lengths evenly from 0 to 100, which are half of the work."""
+
+    params = (("one direction", "two directions"),)
+    param_names = ("directions",)
+    number, repeat, rounds = 1, (5, 20, 2.0), 1
+
+    def setup(self, directions: str) -> None:
+        common.needs("LSTM")
+        self.lstm = fc.LSTM(64, 64, bidirectional=directions == "two directions", seed=0)
+        self.x, self.lengths = common.normal(100, 128, 64), np.linspace(0, 100, 128).astype(int)
+        self.time_lstm_lengths(directions)
+
+    def time_lstm_lengths(self, directions: str) -> None:
+        self.lstm(self.x, lengths=self.lengths, threads=1)
+
+    def track_lstm_lengths_over_whole(self, directions: str) -> float:
+        return 1 / common.ratio(lambda: self.lstm(self.x, threads=1), lambda: self.time_lstm_lengths(directions))
+
+    time_lstm_lengths.pretty_name = "LSTM, rows of different lengths"
+    track_lstm_lengths_over_whole.unit = "of the time of whole rows"
+    track_lstm_lengths_over_whole.pretty_name = "LSTM, rows of different lengths over whole rows"
+
+
+class LSTMThreads:
+    """Two threads over one."""
+
+    params = (("16 rows, 64 units", "64 rows, 256 units", "1024 rows, 16 units"),)
+    param_names = ("shape",)
+    number, repeat, rounds = 1, (5, 20, 2.0), 1
+
+    def setup(self, name: str) -> None:
+        common.needs("LSTM")
+        self.lstm, self.x = common.lstm(name)
+        self.time_lstm_two_threads(name)
+
+    def time_lstm_two_threads(self, name: str) -> None:
+        self.lstm(self.x, threads=2)
+
+    def track_lstm_two_threads(self, name: str) -> float:
+        return common.ratio(lambda: self.lstm(self.x, threads=1), lambda: self.lstm(self.x, threads=2))
+
+    time_lstm_two_threads.pretty_name = "LSTM, two threads"
+    track_lstm_two_threads.unit = "times one thread's speed"
+    track_lstm_two_threads.pretty_name = "LSTM, two threads over one"
+
+
+class LSTMMemory:
+    """64 rows, 64 units, into an output that is there already."""
+
+    params = ((100, 1000, 10000),)
+    param_names = ("steps",)
+    timeout = 120
+
+    def setup(self, steps: int) -> None:
+        common.needs("LSTM")
+        self.lstm, self.x = fc.LSTM(8, 64, seed=0), np.zeros((steps, 64, 8), np.float32)
+        self.out = np.zeros((steps, 64, 64), np.float32)
+        self.lstm(self.x[:2], threads=1)
+
+    def peakmem_lstm(self, steps: int) -> None:
+        """Of the process: Python, Numba and the arrays too."""
+        self.lstm(self.x, out=self.out, threads=1)
+
+    def track_lstm_scratch(self, steps: int) -> int:
+        """Memory beside input, output and state that a call takes at its height: under 2 MiB whatever the steps are."""
+        tracemalloc.start()
+        try:
+            self.lstm(self.x, out=self.out, threads=1)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peakmem_lstm.pretty_name = "LSTM, memory of the process"
+    track_lstm_scratch.unit = "bytes"
+    track_lstm_scratch.pretty_name = "LSTM, scratch"

@@ -31,20 +31,31 @@ class ToyScan:
         """The yardstick."""
         common.copy(self.data)
 
-    def track_share_of_copy(self, name: str) -> float:
-        return common.ratio(lambda: common.copy(self.data), lambda: self._scan(1))
+    def time_cumsum(self, name: str) -> None:
+        """The yardstick: NumPy's sum along time, without resets."""
+        np.cumsum(self.data.x1, axis=0, out=self.data.y)
 
+    def track_share_of_copy(self, name: str) -> float:
+        return common.ratio(lambda: common.copy(self.data), lambda: self._scan(1), rounds=9)
+
+    time_toy_scan.pretty_name = "toy_scan, one thread"
+    time_toy_scan_two_threads.pretty_name = "toy_scan, two threads"
+    time_copy.pretty_name = "Yardstick: a copy of the same bytes"
+    time_cumsum.pretty_name = "Yardstick: np.cumsum"
     track_share_of_copy.unit = "share of the copy's speed"
+    track_share_of_copy.pretty_name = "toy_scan, share of the copy's speed"
 
     def track_times_plain_loop(self, name: str) -> float:
         return common.ratio(lambda: common.plain(self.data), lambda: self._scan(1), rounds=3)
 
     track_times_plain_loop.unit = "times the plain loop's speed"
+    track_times_plain_loop.pretty_name = "toy_scan, times the plain loop"
 
     def track_two_threads(self, name: str) -> float:
         return common.ratio(lambda: self._scan(1), lambda: self._scan(2))
 
     track_two_threads.unit = "times one thread's speed"
+    track_two_threads.pretty_name = "toy_scan, two threads over one"
 
 
 class ToyScanKeys:
@@ -53,6 +64,7 @@ class ToyScanKeys:
     number, repeat, rounds = 1, (3, 10, 5.0), 2
 
     def setup(self) -> None:
+        common.needs("toy_scan")
         self.events = common.events()
         self.frames = dataframes.frames(self.events)
         dataframes.fastcell(self.events)
@@ -63,12 +75,15 @@ class ToyScanKeys:
     def track_times_pandas(self) -> float:
         return common.ratio(lambda: dataframes.with_pandas(self.frames["pandas"]), self.time_toy_scan_keys)
 
+    time_toy_scan_keys.pretty_name = "toy_scan with keys"
     track_times_pandas.unit = "times pandas' speed"
+    track_times_pandas.pretty_name = "toy_scan with keys, times pandas"
 
     def track_times_polars(self) -> float:
         return common.ratio(lambda: dataframes.with_polars(self.frames["polars"]), self.time_toy_scan_keys)
 
     track_times_polars.unit = "times Polars' speed"
+    track_times_polars.pretty_name = "toy_scan with keys, times Polars"
 
 
 class GatedScan:
@@ -87,6 +102,13 @@ class GatedScan:
     def time_gated_scan(self, name: str) -> None:
         fc.gated_scan(self.x, self.gate, self.gate, self.gate, out=self.out, threads=1)
 
+    def track_share_of_copy(self, name: str) -> float:
+        return common.ratio(lambda: common.copy(common.toy(name)), lambda: self.time_gated_scan(name), rounds=9)
+
+    track_share_of_copy.unit = "times the speed of a toy scan's copy"
+    track_share_of_copy.pretty_name = "gated_scan, over a copy of a toy scan's bytes"
+    time_gated_scan.pretty_name = "gated_scan, one thread"
+
 
 class Calls:
     """What a call costs whatever its size: 1,000 calls on one step."""
@@ -100,3 +122,5 @@ class Calls:
     def time_toy_scan_one_step_1000_calls(self) -> None:
         for _ in range(1000):
             fc.toy_scan(self.x, self.rule, self.rule)
+
+    time_toy_scan_one_step_1000_calls.pretty_name = "toy_scan of one step, 1,000 calls"

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+import fastcell as fc
+
 # name: steps, columns, order. The large ones take 320 MB, several times a last-level cache; 20 MB may fit it.
 PROBLEMS = {
     "columns 4000 x 8000": (4000, 8000, "C"),
@@ -19,6 +21,24 @@ PROBLEMS = {
     "rows in cache 2000 x 1000": (2000, 1000, "F"),
     "sequence in cache 2000000": (2_000_000, 1, "C"),
 }
+
+# name: steps, rows, inputs, units.
+LSTMS = {
+    "one row, 16 units": (100, 1, 16, 16),
+    "one row, 256 units": (100, 1, 256, 256),
+    "16 rows, 64 units": (100, 16, 64, 64),
+    "64 rows, 128 units": (100, 64, 128, 128),
+    "64 rows, 256 units": (20, 64, 256, 256),
+    "1024 rows, 16 units": (20, 1024, 16, 16),
+    "multiples of nothing": (200, 7, 13, 37),
+}
+
+
+def needs(*names: str) -> None:
+    """Skip a benchmark, in its setup, on commits that lack what it measures."""
+    for name in names:
+        if name not in dir(fc):  # which imports nothing
+            raise NotImplementedError(f"this commit has no {name}")
 
 
 class Toy(NamedTuple):
@@ -92,6 +112,30 @@ def plain(problem: Toy) -> None:
     views = [array.reshape(-1, 1) if array.ndim == 1 else array for array in problem]
     loop = plain_loop if views[0].flags.c_contiguous and views[0].shape[1] > 1 else plain_rows
     loop(*views[:3], np.zeros(views[0].shape[1]), views[3])
+
+
+def normal(*shape: int, dtype: str = "float32") -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(dtype)
+
+
+@cache
+def lstm(name: str, dtype: str = "float32") -> tuple[object, np.ndarray]:
+    """An LSTM and its input."""
+    T, B, I, H = LSTMS[name]
+    return fc.LSTM(I, H, dtype=dtype, seed=0), normal(T, B, I, dtype=dtype)
+
+
+def for_numpy(weights: dict[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    """A layer's weights as the LSTM in NumPy takes them."""
+    named = {name.removesuffix("_l0"): array for name, array in weights.items()}
+    return named["weight_ih"], named["weight_hh"], named["bias_ih"] + named["bias_hh"]
+
+
+@cache
+def lstm_by_hand(name: str) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Input and weights for the LSTM in NumPy, of the same size; on commits without an LSTM too."""
+    T, B, I, H = LSTMS[name]
+    return normal(T, B, I), (normal(4 * H, I) / 8, normal(4 * H, H) / 8, normal(4 * H) / 8)
 
 
 def in_turn(functions: dict[str, Callable[[], object]], rounds: int = 5, least: float = 0.02) -> dict[str, float]:
