@@ -77,6 +77,15 @@ def _shown(a, at, fill):
     return select(mask_at(at + _SHOW, 8), convert(a, fill), fill)
 
 
+@inline
+def _full(x, y, t, at, memory, show, fill):
+    """Eight steps from t on; returns the memory after them."""
+    here = _eight(load(x + t * 4, FLOAT32, 8), at, memory)
+    if show:
+        store(y + t * 4, _shown(here, at, fill))
+    return last_lane(here)
+
+
 @kernel
 def toy_lanes(x1, x1_b, x2, x2_b, x3, x3_b, y, y_b, a, start, stop, first, last, fill):
     """Steps `start`, a multiple of STEPS, to `stop` of the columns `first` to `last`; a is (B,), read and written.
@@ -87,24 +96,23 @@ def toy_lanes(x1, x1_b, x2, x2_b, x3, x3_b, y, y_b, a, start, stop, first, last,
     for b in range(first, last):
         memory = splat(load_scalar(a + b * 8, FLOAT64), 8)
         p1, p2, p3, py = x1 + b * x1_b, x2 + b * x2_b, x3 + b * x3_b, y + b * y_b
-        t = start
-        while t + STEPS <= stop:
-            _masks(load(p2 + t, INT8, 64), load(p3 + t, INT8, 64), at)
-            for k in range(8):
-                here = _eight(load(p1 + (t + 8 * k) * 4, FLOAT32, 8), at + k, memory)
-                memory = last_lane(here)
-                if y != 0:
-                    store(py + (t + 8 * k) * 4, _shown(here, at + k, fill))
-            t += STEPS
-        if t < stop:  # fewer than 64 are left, and in the last eight fewer than eight; no step is read that isn't there
+        for t in range(start, stop, STEPS):
             left = stop - t
-            _masks(load_first(p2 + t, INT8, left, 64), load_first(p3 + t, INT8, left, 64), at)
-            for k in range((left + 7) // 8):
-                place, count = (t + 8 * k) * 4, left - 8 * k
-                here = _eight(load_first(p1 + place, FLOAT32, count, 8), at + k, memory)
-                memory = last_lane(here)  # steps that aren't there keep it
-                if y != 0:
-                    store_first(py + place, _shown(here, at + k, fill), count)
+            if left >= STEPS:
+                _masks(load(p2 + t, INT8, 64), load(p3 + t, INT8, 64), at)
+                for k in range(8):
+                    memory = _full(p1, py, t + 8 * k, at + k, memory, y != 0, fill)
+            else:  # no step is read that isn't there
+                _masks(load_first(p2 + t, INT8, left, 64), load_first(p3 + t, INT8, left, 64), at)
+                whole = left // 8
+                for k in range(whole):
+                    memory = _full(p1, py, t + 8 * k, at + k, memory, y != 0, fill)
+                if 8 * whole < left:
+                    place, count = (t + 8 * whole) * 4, left - 8 * whole
+                    here = _eight(load_first(p1 + place, FLOAT32, count, 8), at + whole, memory)
+                    memory = last_lane(here)  # steps that aren't there keep it
+                    if y != 0:
+                        store_first(py + place, _shown(here, at + whole, fill), count)
         store_scalar(a + b * 8, first_lane(memory))
 
 
