@@ -151,6 +151,12 @@ def _overlap(a, b, size):
 
 
 @inline
+def _apart(array, size):
+    """Whether a row's values don't stand side by side; of one value the stride says nothing."""
+    return array[3] > 1 and array[4] != size
+
+
+@inline
 def check(x, h, c, sizes, size):
     """0, or what is wrong with a step's arrays, as `describe` tells of them."""
     inputs, hidden, returned = sizes
@@ -160,7 +166,7 @@ def check(x, h, c, sizes, size):
         return WRONG_H
     if c[3] != hidden or c[1] != x[1]:
         return WRONG_C
-    if x[4] != size or h[4] != size or c[4] != size:
+    if _apart(x, size) or _apart(h, size) or _apart(c, size):
         return WRONG_LAYOUT
     if _overlap(x, h, size) or _overlap(x, c, size) or _overlap(h, c, size):
         return OVERLAP
@@ -183,25 +189,23 @@ def step_arrays(x, h, c, weights, sizes, special, like):
         step_rows(x[0], x[2], h[0], h[2], c[0], c[2], rows, room, np.int64(1), weights, sizes, special, like)
 
 
+@inline
+def _cell_step(x, h, c, table, special, like):
+    _right_types(x, h, c, like)
+    places, sizes = (_look(x), _look(h), _look(c)), sizes_at(table)
+    wrong = check(*places, sizes, size_of(like))
+    if wrong == 0:
+        step_arrays(*places, weights_at(table), sizes, special, like)
+    return wrong
+
+
 @kernel
 def cell_step(x, h, c, table, like):
     """One step in place; returns what `check` finds, and does nothing then. x: (B, I)  h: (B, R)  c: (B, H)"""
-    sizes = sizes_at(table)
-    _right_types(x, h, c, like)
-    places = _look(x), _look(h), _look(c)
-    wrong = check(*places, sizes, size_of(like))
-    if wrong == 0:
-        step_arrays(*places, weights_at(table), sizes, None, like)
-    return wrong
+    return _cell_step(x, h, c, table, None, like)
 
 
 @kernel
 def cell_step_special(x, h, c, table, like):
     """`cell_step` with what `special_at` reads."""
-    sizes = sizes_at(table)
-    _right_types(x, h, c, like)
-    places = _look(x), _look(h), _look(c)
-    wrong = check(*places, sizes, size_of(like))
-    if wrong == 0:
-        step_arrays(*places, weights_at(table), sizes, special_at(table), like)
-    return wrong
+    return _cell_step(x, h, c, table, special_at(table), like)

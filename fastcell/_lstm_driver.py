@@ -76,7 +76,7 @@ def pack(lstm: "LSTM", weights: dict[str, Array], layer: int, direction: int, co
     params = _params(lstm, weights, suffix(layer, direction), codes)
     special = params.special
     inputs = params.w_x.shape[1]
-    table = np.zeros(13, np.int64)  # as `weights_at`, `sizes_at`, `special_at` and `cell_step` read it
+    table = np.zeros(12, np.int64)  # as `weights_at`, `sizes_at` and `special_at` read it
     table[:3] = _at(params.w_x), _at(params.w_h), _at(params.bias)
     table[3:5] = _at(params.w_p) if lstm.proj_size else 0, _at(params.zeros)
     table[5:8] = inputs, lstm.hidden_size, lstm.output_size
@@ -84,7 +84,6 @@ def pack(lstm: "LSTM", weights: dict[str, Array], layer: int, direction: int, co
         table[8:10] = _at(special.activations), _at(special.peephole) if lstm.peepholes else 0
         table[10:11].view(np.float64)[0] = special.clip
         table[11] = special.coupled
-    table[12] = lstm.dtype.itemsize
     backwards = lstm.reverse or direction == 1
     kernel = lstm_layer if special is None else lstm_layer_special
     return Layer(params, _at(table), kernel, lstm.dtype.type(0), inputs, backwards, table)

@@ -103,7 +103,7 @@ class LSTMCell:
         self._source, packed = (lstm, layer, direction), lstm.packed[layer * lstm.directions + direction]
         self.input_size, self.hidden_size, self.proj_size = packed.inputs, lstm.hidden_size, lstm.proj_size
         self.dtype, self.output_size, self.params = lstm.dtype, lstm.output_size, packed.params
-        self._packed, self._table, self._zero = packed, packed.table, packed.zero
+        self._table, self._zero = packed.table, packed.zero  # the table lives as long as `_source`
         self._kernel = _cell_kernels.cell_step if packed.params.special is None else _cell_kernels.cell_step_special
 
     def state_dict(self) -> dict[str, Array]:
@@ -177,7 +177,9 @@ class LSTMCell:
             wrong = -1
         if wrong:
             self._check(x, h, c)
-            self._kernel(*(np.asarray(array) for array in (x, h, c)), self._table, self._zero)  # a subclass's own array
+            arrays = (np.asarray(array) for array in (x, h, c))  # of a subclass what it holds
+            if self._kernel(*arrays, self._table, self._zero):
+                raise ValueError("x, h and c must fit each other")  # never a step that is silently left out
 
     def _check(self, x: Any, h: Any, c: Any) -> None:
         """Name what is wrong with a step's arrays."""

@@ -283,3 +283,17 @@ def test_lstm_step_takes_strided_rows_and_refuses_other_params():
     wider = other._replace(w_x=np.zeros((1, 3, 4, 3), "f"))
     with pytest.raises(ValueError, match="packed for vectors of another width"):
         fc.lstm_step(wider, x, h[0], c[0])
+
+
+def test_one_value_has_no_stride_that_matters():
+    cell = fc.LSTMCell(1, 1, seed=0)
+    for shape in ((1, 1), (1,)):
+        x, h, c = (np.ones((4, 10), "f")[:1, ::10].reshape(shape) for _ in range(3))
+        x, h, c = (np.lib.stride_tricks.as_strided(a, shape, (40,) * len(shape)) for a in (x, h, c))
+        wanted = cell(x.copy(), (h.copy(), c.copy()))
+        before = h.copy(), c.copy()
+        cell.step(x, h, c)
+        np.testing.assert_array_equal((h, c), wanted)
+        h[...], c[...] = before
+        fc.lstm_step(cell.params, x, h, c)
+        np.testing.assert_array_equal((h, c), wanted)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import fastcell as fc
-from fastcell import _files, _lstm_command, _scan
+from fastcell import _files, _lstm_command, _scan, _warmup
 from fastcell.__main__ import main
 from fastcell._demo import rain, wettest_spells
 
@@ -589,3 +589,13 @@ def test_simulate_prints_its_rate(capsys):
     assert "the agents end at the same places" in printed or "PyTorch is not installed" in printed
     with pytest.raises(SystemExit):
         main(["simulate", "--agents", "0"])
+
+
+def test_warmup_runs_every_job_and_says_how_long(capsys, monkeypatch):
+    ran = []
+    monkeypatch.setattr(_warmup, "_scans", lambda: iter([("a scan", lambda: ran.append("scan"))]))
+    monkeypatch.setattr(_warmup, "_lstms", lambda: iter([("an LSTM", lambda: ran.append("lstm"))]))
+    assert main(["warmup"]) == 0
+    assert ran == ["scan", "lstm"]
+    printed = capsys.readouterr().out
+    assert re.search(r"a scan +[\d.]+ s\nan LSTM +[\d.]+ s\n[\d.]+ s in all", printed)
