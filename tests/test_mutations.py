@@ -154,8 +154,9 @@ CHECKED = {
     "a cell's h is written before all gates have read it": Mutant(
         "cell",
         CELL,
-        "tail if left < v else at, new + r * new_row + k * v * size,",
-        "tail if left < v else at, h + (first + r) * h_row + k * v * size,",
+        "                    if left < v:\n                        store_first(at, load(tail, like), left)\n",
+        "                    if left < v:\n                        store_first(at, load(tail, like), left)\n"
+        "                copy_values(new + r * new_row, h + (first + r) * h_row, min((g + wide) * v, hidden), like)\n",
     ),
     "a cell leaves h as it was": Mutant(
         "cell",
