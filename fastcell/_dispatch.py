@@ -122,9 +122,13 @@ class Run:
         if B > 1 or self.threads == 1:
 
             def columns(first: int, last: int) -> None:
-                _toy_lanes.toy_lanes(*places, address(self.a), 0, T, first, last, self.fill)
+                whole = first + (last - first) // 8 * 8  # first is a multiple of 8: threads change no column's kernel
+                if first < whole:
+                    _toy_lanes.toy_tiles(*places, address(self.a), T, first, whole, self.fill)
+                if whole < last:
+                    _toy_lanes.toy_lanes(*places, address(self.a), 0, T, whole, last, self.fill)
 
-            _threads.run(columns, _threads.split(B, 1, self.threads))
+            _threads.run(columns, _threads.split(B, 8, self.threads))
             return
         pieces = _threads.split(T, _toy_lanes.STEPS, self.threads)
         starts = [self.a.reshape(1), *(self._memory_at(first, places) for first, _ in pieces[1:])]

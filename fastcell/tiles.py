@@ -7,7 +7,19 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastcell.simd import VectorType, _call, _element, _llvm, _pointer, _size, _splat, _suffix, _width
+from fastcell.simd import (
+    VectorType,
+    _call,
+    _element,
+    _llvm,
+    _load_part,
+    _pointer,
+    _size,
+    _splat,
+    _store_part,
+    _suffix,
+    _width,
+)
 
 
 def _riffle(builder: Any, parts: list[Any], longest: int) -> list[Any]:
@@ -57,6 +69,89 @@ def transpose(typingctx, source, source_stride, rows_there, to, to_stride, colum
 
     sig = types.void(types.uintp, types.intp, types.intp, types.uintp, types.intp, types.intp, like, rows, columns)
     return sig, codegen
+
+
+def _pick(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
+
+
+def _together(builder: Any, parts: list[Any]) -> Any:
+    """Vectors one after the other in one."""
+    while len(parts) > 1:
+        order = list(range(2 * parts[0].type.count))
+        parts = [_pick(builder, a, b, order) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def _row_parts(builder: Any, dtype: types.Type, source: Any, stride: Any, left: Any, pieces: int) -> list[list[Any]]:
+    """8 rows of 8 values, `stride` bytes apart, each in as many pieces; only the first `left` of each if given."""
+    rows, lanes = [], 8 // pieces
+    for k in range(8):
+        place = builder.add(source, builder.mul(ir.Constant(stride.type, k), stride))
+        if left is None:
+            places = [builder.add(place, ir.Constant(place.type, n * lanes * _size(dtype))) for n in range(pieces)]
+            rows.append([_load_part(builder, VectorType(dtype, lanes), one, None) for one in places])
+        else:
+            row = _load_part(builder, VectorType(dtype, 8), place, left)
+            rows.append([_pick(builder, row, row, list(range(n * lanes, (n + 1) * lanes))) for n in range(pieces)])
+    return rows
+
+
+_LOW, _HIGH = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]
+_LOW_TWO, _HIGH_TWO = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
+
+
+def _fours(builder: Any, a: Any, b: Any, c: Any, d: Any) -> list[Any]:
+    """Two squares of 4 by 4 side by side in four vectors, both transposed: within 128 bits shuffles are cheapest."""
+    halves = [(_pick(builder, a, b, order), _pick(builder, c, d, order)) for order in (_LOW, _HIGH)]
+    return [_pick(builder, *pair, order) for pair in halves for order in (_LOW_TWO, _HIGH_TWO)]
+
+
+@intrinsic
+def load_square(typingctx, source, stride, like, left):
+    """The 8 by 8 values whose rows are `stride` bytes apart: a tuple of its columns.
+
+    `left`, None for all, is how many values of each row are there; the columns after them are 0.
+    """
+    dtype = types.unliteral(like)
+
+    def codegen(context, builder, sig, args):
+        rows = _row_parts(builder, dtype, args[0], args[1], None if sig.args[3] == types.none else args[3], 2)
+        columns = []
+        for half in range(2):
+            fours = [_together(builder, [rows[k][half], rows[k + 4][half]]) for k in range(4)]
+            columns += _fours(builder, *fours)
+        return context.make_tuple(builder, sig.return_type, columns)
+
+    return types.UniTuple(VectorType(dtype, 8), 8)(types.uintp, types.intp, like, left), codegen
+
+
+@intrinsic
+def store_square(typingctx, to, stride, columns, left):
+    """Write 8 columns of 8 values as rows `stride` bytes apart; only the first `left` of each row, None for all."""
+
+    def codegen(context, builder, sig, args):
+        parts = cgutils.unpack_tuple(builder, args[2])
+        first, second = _fours(builder, *parts[:4]), _fours(builder, *parts[4:])
+        for k in range(8):
+            lanes = list(range(k // 4 * 4, k // 4 * 4 + 4))
+            row = _pick(builder, first[k % 4], second[k % 4], lanes + [lane + 8 for lane in lanes])
+            place = builder.add(args[0], builder.mul(ir.Constant(args[1].type, k), args[1]))
+            _store_part(builder, columns.dtype, place, row, None if sig.args[3] == types.none else args[3])
+
+    return types.void(types.uintp, types.intp, columns, left), codegen
+
+
+@intrinsic
+def load_bytes(typingctx, source, stride, left):
+    """8 by 8 bytes whose rows are `stride` bytes apart, column after column in one vector of 64; `left` as above."""
+
+    def codegen(context, builder, sig, args):
+        rows = _row_parts(builder, types.int8, args[0], args[1], None if sig.args[2] == types.none else args[2], 1)
+        one = _together(builder, [row for (row,) in rows])
+        return _pick(builder, one, one, [8 * (k % 8) + k // 8 for k in range(64)])
+
+    return VectorType(types.int8, 64)(types.uintp, types.intp, left), codegen
 
 
 @intrinsic(prefer_literal=True)

@@ -6,10 +6,20 @@ os.environ.setdefault("KERAS_BACKEND", "torch")  # read when Keras is imported; 
 import pytest
 from hypothesis import settings
 
+from fastcell import recurrence
+
 FLAX = {"linen": "flax.linen", "nnx": "flax.nnx", "jax": "jax"}
 
 settings.register_profile("default", deadline=None, max_examples=60, derandomize="CI" in os.environ)
 settings.load_profile("default")
+
+
+@pytest.fixture(scope="module")
+def large_calls():
+    """Small calls go to the kernels for large arrays too, as those of millions of steps do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recurrence, "_SMALL", 0)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,10 @@ import expected
 import numpy as np
 
 import fastcell as fc
+from fastcell import recurrence
+
+small = recurrence._SMALL
+recurrence._SMALL = 0  # the kernels for large arrays are checked on small ones
 
 
 def inputs(shape, dtype, order="C", resets=0.02):
@@ -47,8 +51,8 @@ def strips():
 
 
 def lanes():
-    """Whole numbers as float32, steps side by side: every tail of eight and of 64."""
-    for shape in ((8, 1), (9, 2), (63, 3), (64, 1), (190, 2), (1000, 1)):
+    """Whole numbers as float32, steps side by side: every tail of eight and of 64, columns by eights and one by one."""
+    for shape in ((8, 1), (9, 2), (63, 3), (64, 1), (190, 2), (1000, 1), (8, 8), (21, 16), (530, 9), (65, 25)):
         for resets in (0, 0.02, 0.3):
             x1, x2, x3 = inputs(shape, "int64", "F", resets)
             arrays = x1.astype(np.float32), x2, x3
@@ -58,6 +62,30 @@ def lanes():
                 expected.agree(
                     fc.toy_scan(*arrays, state=state, threads=threads), expected.toy(*arrays, state=state), case
                 )
+
+
+def calls():
+    """Small calls, in compiled code at once."""
+    recurrence._SMALL = small
+    for shape in ((1,), (40,), (200,), (7, 5), (70, 3)):
+        for order in "CF":
+            arrays = inputs(shape, "float32", order)
+            state = np.arange(1.0, 1.0 + shape[1]) if len(shape) > 1 else 1.0
+            expected.agree(fc.toy_scan(*arrays, state=state), expected.toy(*arrays, state=state), f"{shape}, {order}")
+    x1, x2, x3 = inputs((40,), "float32")
+    for bad in (x2, x3):
+        kept, bad[7] = bad[7], 3
+        try:
+            fc.toy_scan(x1, x2, x3)
+        except ValueError:
+            bad[7] = kept
+        else:
+            raise AssertionError("a rule that is none went unnoticed")
+    try:
+        fc.toy_scan(x1, x2, x3, out=x1)
+    except ValueError:
+        return
+    raise AssertionError("an out that overlaps went unnoticed")
 
 
 def sequence():
@@ -159,7 +187,7 @@ def cell():
 CHECKS = {
     check.__name__: check
     for check in (
-        columns, strips, lanes, sequence, overflowing_floats, keyed, integers, other_rules,
+        columns, strips, lanes, calls, sequence, overflowing_floats, keyed, integers, other_rules,
         gated_columns, gated_strips, gated_keyed, lstm, cell,
     )
 }  # fmt: skip

@@ -15,7 +15,8 @@ import fastcell
 CHECK = """
 import numpy as np, problems
 import fastcell as fc
-from fastcell import oracle
+from fastcell import oracle, recurrence
+recurrence._SMALL = 0
 for shape in ((5000,), (300, 3), (70, 37)):
     for order in "CF":
         arrays = [np.asarray(x, order=order) for x in problems.toy(shape)]
@@ -37,7 +38,7 @@ for options in ({"proj_size": 5}, {"peepholes": True, "coupled": True, "clip": 0
         test_lstm.check(lstm, test_lstm.normal((4, B, 3)), lengths=[4, 2, 3][:B] + [1] * (B - 3))
 """
 LSTM, CELL = "_lstm_kernels.py", "_cell_kernels.py"
-KERNELS, GATED, LANES = "_toy_kernels.py", "_gated_kernels.py", "_toy_lanes.py"
+KERNELS, GATED, LANES, CALLS = "_toy_kernels.py", "_gated_kernels.py", "_toy_lanes.py", "_toy_calls.py"
 MUTANTS = {
     "none": (KERNELS, "", ""),
     "a reset keeps": (KERNELS, "return select(r == -1, 0, a), overflow", "return a, overflow"),
@@ -141,6 +142,17 @@ CHECKED = {
     "sums run on from the lanes above": Mutant("lanes", LANES, "~(by_2 | _FIRST_4)", "~by_2"),
     "a carry over eight steps dropped": Mutant("lanes", LANES, "8), a + memory, a)", "8), a, a)"),
     "the last steps left out": Mutant("lanes", LANES, "if 8 * whole < left:", "if 8 * whole > left:"),
+    "a square's reset keeps": Mutant("lanes", LANES, "mask_bits(rules != -1)", "mask_bits(rules == rules)"),
+    "a square's columns are mixed up": Mutant(
+        "lanes", "tiles.py", "_LOW_TWO, _HIGH_TWO = [0, 1, 8, 9,", "_LOW_TWO, _HIGH_TWO = [0, 1, 9, 8,"
+    ),
+    "the steps after the last eight left out": Mutant("lanes", LANES, "if whole < T:", "if whole > T:"),
+    "columns after the last eight left out": Mutant("lanes", "_dispatch.py", "if whole < last:", "if whole > last:"),
+    "a small call drops its memory": Mutant(
+        "calls", CALLS, "memory = 0.0 if r == -1 else (memory", "memory = 0.0 if r == -1 else (0.0"
+    ),
+    "a small call takes any rule": Mutant("calls", CALLS, "likes[2], likes[2]):", "likes[2], likes[2] + 3):"),
+    "a small call writes over its input": Mutant("calls", CALLS, "return last <= other_first or", "return True or"),
     "threads begin with nothing": Mutant("lanes", "_dispatch.py", "begin, step, 0, 1,", "step, step, 0, 1,"),
     "a cell's second row reads the first's h": Mutant(
         "cell",
@@ -170,7 +182,7 @@ CHECKED = {
 
 def _check(package, name):
     """Run one of quick_checks.py; at 128 bits, which compile fastest, unless a kernel is for 512."""
-    bits = "512" if name == "lanes" else "128"
+    bits = "512" if name in ("lanes", "calls") else "128"
     checked = processes.python(processes.CHECKS, name, package=package, FASTCELL_VECTOR_BITS=bits, FASTCELL_CACHE="0")
     assert checked.stdout.startswith(str(package)), checked.stderr  # not another installation
     return checked

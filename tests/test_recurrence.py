@@ -9,6 +9,8 @@ from numba import njit
 
 import fastcell as fc
 
+pytestmark = pytest.mark.usefixtures("large_calls")
+
 
 def accumulator(values):
     return np.float64 if np.dtype(values).kind == "f" else np.int64

@@ -11,6 +11,8 @@ import fastcell as fc
 from fastcell import _dispatch
 from fastcell.simd import LANES
 
+pytestmark = pytest.mark.usefixtures("large_calls")
+
 # Values, control, emit: every dtype in every place; more combinations would only take longer to compile.
 TOY_DTYPES = (
     ("float32", "int8", "int8"),

@@ -9,6 +9,8 @@ from numba import njit
 
 import fastcell as fc
 
+pytestmark = pytest.mark.usefixtures("large_calls")
+
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.1, 1e-310, 1e16, 1e308, -1e308, 1.7e308, -1.7e308, np.inf, -np.inf, np.nan)
 LARGE = (1.7e308, -1.7e308, 5e307, -5e307)
 DTYPES = ("float32", "float64", "int64")

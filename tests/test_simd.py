@@ -27,6 +27,7 @@ from fastcell.simd import (
     mask_at,
     mask_bits,
     mul_overflows,
+    places,
     polynomial,
     prefetch,
     rotate,
@@ -38,10 +39,11 @@ from fastcell.simd import (
     store_first,
     store_scalar,
     store_stream,
+    value_of,
     width,
     zeros,
 )
-from fastcell.tiles import multiply_add, transpose
+from fastcell.tiles import load_bytes, load_square, multiply_add, store_square, transpose
 
 FLOATS = ("float32", "float64")
 SIGNED = ("int8", "int16", "int32", "int64")
@@ -373,7 +375,7 @@ def test_any_lane_and_first_lane(dtype):
 
 
 @njit
-def places():
+def blocks():
     first = scratch(24)
     second = scratch(8)
     same = first
@@ -383,7 +385,7 @@ def places():
 
 
 def test_scratch_is_aligned_and_one_block_a_call_site():
-    first, second, third = places()
+    first, second, third = blocks()
     assert [place % 64 for place in (first, second, third)] == [0, 0, 0]
     assert abs(int(first) - int(second)) >= 8
     assert len({first, second, third}) >= 2
@@ -514,3 +516,48 @@ def test_load_first_of_a_vector_wider_than_a_register():
     for count in (0, 1, 33, 64):
         first_of_64(address(x), count, address(out))
         np.testing.assert_array_equal(out, np.where(np.arange(64) < count, x, 0))
+
+
+@njit
+def square(source, stride, left, to, turned):
+    columns = load_square(source, stride, np.float32(0), left)
+    for k in range(8):
+        store(to + 32 * k, columns[k])
+    store_square(turned, stride, columns, left)
+
+
+@njit
+def square_of_bytes(source, stride, left, to):
+    store(to, load_bytes(source, stride, left))
+
+
+@pytest.mark.parametrize("left", [None, 1, 3, 4, 7])
+def test_squares_are_transposed_and_read_only_what_is_there(left):
+    rng = np.random.default_rng(0)
+    x, columns = rng.standard_normal((8, 11)).astype(np.float32), np.zeros((8, 8), np.float32)
+    turned = np.full((8, 11), 99, np.float32)
+    square(address(x), x.strides[0], left, address(columns), address(turned))
+    there = 8 if left is None else left
+    np.testing.assert_array_equal(columns[:there], x[:, :there].T)
+    assert not columns[there:].any()
+    np.testing.assert_array_equal(turned[:, :there], x[:, :there])  # back in rows
+    assert (turned[:, there:] == 99).all()
+    rules, out = rng.integers(-1, 2, (8, 11)).astype(np.int8), np.full((8, 8), 99, np.int8)
+    square_of_bytes(address(rules), rules.strides[0], left, address(out))
+    np.testing.assert_array_equal(out[:there], rules[:, :there].T)
+    assert not out[there:].any()
+
+
+@njit
+def look(array):
+    return places(array), value_of(array)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i1", "i8", "?"])
+def test_places_of_an_array(dtype):
+    base = np.zeros((6, 8), dtype)
+    for array in (base, base[:, 1], base[::-2, 3:], base.T):
+        (at, *rest), like = look(array)
+        pairs = [number for axis in range(array.ndim) for number in (array.shape[axis], array.strides[axis])]
+        assert (at, rest) == (array.ctypes.data, [*pairs, 1, 0][:4])
+        assert like == 0
