@@ -14,6 +14,7 @@ from fastcell.simd import address
 __all__ = ["Scan", "gated_scan", "rules_to_gates", "toy_scan", "toy_step"]
 
 _ENOUGH = 1 << 18  # steps times columns from which a second thread pays
+_MANY = 1 << 22  # rules from which a second thread pays for checking them
 _SMALL = 1 << 14  # steps times columns up to which one entry into compiled code is faster than the fitting kernel
 _QUICK_VALUES = frozenset(map(np.dtype, "fd"))
 _QUICK_RULES = frozenset(map(np.dtype, "?bl"))
@@ -311,13 +312,14 @@ def _rules(name: str, rules: Array, low: int, strict: bool, threads: int) -> Arr
     if strict and signed.size:
         different = _checks.once(signed)
         flat = different.reshape(-1, 1) if different.ndim == 1 else different.reshape(len(different), -1)
-        like, axis = flat.dtype.type, int(flat.shape[1] > flat.shape[0])
+        like, axis = flat.dtype.type, int(abs(flat.strides[1]) > abs(flat.strides[0]))
 
         def found(first: int, last: int) -> bool:
             part = flat[:, first:last] if axis else flat[first:last]
             return bool(_toy_kernels.has_other_rules(address(part), *part.strides, *part.shape, like(low), like(0)))
 
-        if any(_threads.run(found, _threads.split(flat.shape[axis], 1, threads))):
+        pieces = _threads.split(flat.shape[axis], 1, threads if flat.size >= _MANY else 1)
+        if any(_threads.run(found, pieces)):
             index = _checks.first_index(_checks.other_rules(_checks.once(rules), low))
             at = index[0] if len(index) == 1 else index
             raise ValueError(f"{name} must be {_checks.ALLOWED[low]}, got {rules[index]} at index {at}")
