@@ -12,7 +12,7 @@ STYLE = {"svg.fonttype": "none", "svg.hashsalt": "fastcell", "font.family": "san
 
 
 def amount(count):
-    return "one thread" if count == 1 else f"{count} threads"
+    return {1: "one thread", 2: "two threads"}.get(count, f"{count} threads")
 
 
 def milliseconds(seconds):
@@ -107,8 +107,11 @@ def panel(axes, kind, names, figures):
     from matplotlib.ticker import NullLocator
 
     problems = figures[kind]
-    for marker, name in zip(MARKERS, names, strict=False):
-        points = [(best[name] / best["fastcell"], row) for row, best in enumerate(problems.values()) if name in best]
+    for place, (marker, name) in enumerate(zip(MARKERS, names, strict=False)):
+        lower = 0.1 * (place - (len(names) - 1) / 2)  # so that equal peers stay apart
+        points = [
+            (best[name] / best["fastcell"], k + lower) for k, best in enumerate(problems.values()) if name in best
+        ]
         if points:
             axes.plot(*zip(*points, strict=True), marker, label=name, markersize=6, markeredgecolor="black",
                       markeredgewidth=0.5, alpha=0.9, linestyle="none")  # fmt: skip
