@@ -76,6 +76,11 @@ def keep_to(chosen: set[int]) -> None:
         os.sched_setaffinity(0, chosen)
 
 
+def chosen(threads: int) -> int | None:
+    """fastcell's `threads` beside peers that take so many at most: left to itself unless it is one."""
+    return 1 if threads == 1 else None
+
+
 class Toy(NamedTuple):
     """A toy cell's input and output: (T, B), or (T,) for one sequence."""
 
@@ -177,13 +182,19 @@ def lstm_by_hand(name: str) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
 
 
 def in_turn(
-    functions: dict[str, Callable[[], object]], rounds: int = 5, least: float = 0.02, most: float = float("inf")
+    functions: dict[str, Callable[[], object]],
+    rounds: int = 5,
+    least: float = 0.02,
+    most: float = float("inf"),
+    settle: float = 0.0,
 ) -> dict[str, float]:
     """Best seconds of each function, timed by turns (A B A B); short ones are looped to last `least` seconds.
 
-    One whose rounds would last more than `most` seconds in all has fewer of them, two at least.
+    One whose rounds would last more than `most` seconds in all has fewer of them, two at least. Before a turn the
+    function runs for some `settle` seconds untimed: until the threads of the one before it stop spinning, and the
+    system has moved its own to cores of their own, two threads are as slow as one.
     """
-    loops, turns = {}, {}
+    loops, turns, first = {}, {}, {}
     for name, function in functions.items():
         function()  # compiles
         start = time.perf_counter()
@@ -191,6 +202,7 @@ def in_turn(
         once = max(time.perf_counter() - start, 1e-7)
         loops[name] = max(1, round(least / once))
         turns[name] = max(2, min(rounds, most / (once * loops[name])))
+        first[name] = round(settle / once)
     best = dict.fromkeys(functions, float("inf"))
     gc.disable()
     try:
@@ -198,6 +210,8 @@ def in_turn(
             for name, function in functions.items():
                 if turn >= turns[name]:
                     continue
+                for _ in range(first[name]):
+                    function()
                 start = time.perf_counter()
                 for _ in range(loops[name]):
                     function()

@@ -54,7 +54,7 @@ def sum_with_polars(frame):
     return frame.select(pl.col("value").cum_sum().over("key")).to_series().to_numpy()
 
 
-def fastcell(events: Events, threads: int = 1) -> np.ndarray:
+def fastcell(events: Events, threads: int | None = 1) -> np.ndarray:
     return fc.toy_scan(events["value"], events["control"], events["emit"], keys=events["key"], threads=threads).y
 
 

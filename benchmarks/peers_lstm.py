@@ -151,7 +151,8 @@ def problem(shape):
 def calls(shape, threads):
     """fastcell and each peer that is installed, ready to be timed; their answers agree."""
     lstm, x = problem(shape)
-    made = {"fastcell": lambda: lstm(x, threads=threads)[0]}
+    own = common.chosen(threads)
+    made = {"fastcell": lambda: lstm(x, threads=own)[0]}
     made |= {name: peer.prepare(lstm, x, threads) for name, peer in PEERS.items() if not peer.missing()}
     wanted = made["fastcell"]()
     for name, call in made.items():
@@ -164,7 +165,7 @@ def measure(shape, threads, **timing):
     best = common.in_turn(calls(shape, threads), **timing)
     T, B, I, H = shape
     double, x = fc.LSTM(I, H, dtype="float64", seed=0), common.normal(T, B, I, dtype="float64")
-    return best | common.in_turn({"float64": lambda: double(x, threads=threads)}, **timing)
+    return best | common.in_turn({"float64": lambda: double(x, threads=common.chosen(threads))}, **timing)
 
 
 @njit

@@ -273,7 +273,7 @@ def calls(name, threads, size=STEPS):
     """fastcell and each peer that is installed, ready to be timed; their answers agree."""
     work = WORK[name]
     data = work.data(size)
-    made = {"fastcell": lambda: work.fastcell(data, threads)}
+    made = {"fastcell": lambda: work.fastcell(data, common.chosen(threads))}
     made |= {peer: way.prepare(data, threads) for peer, way in work.peers.items() if not way.missing()}
     wanted = made["fastcell"]()
     for peer, call in made.items():

@@ -6,7 +6,7 @@ import xml.etree.ElementTree
 import pytest
 from processes import python
 
-from benchmarks import common, peers_lstm, peers_report, peers_toy
+from benchmarks import bench_peers, common, peers_lstm, peers_report, peers_toy
 
 PEERS = [("lstm", name) for name in peers_lstm.PEERS] + [
     (problem, name) for problem, work in peers_toy.WORK.items() for name in work.peers
@@ -60,6 +60,28 @@ def test_a_peer_that_differs_is_found(monkeypatch):
     monkeypatch.setitem(peers_toy.WORK, "one sequence", work._replace(peers={"liar": liar}))
     with pytest.raises(AssertionError, match="liar, one sequence"):
         peers_toy.calls("one sequence", 1, size=100)
+
+
+def test_a_peer_on_the_dashboard():
+    suite, allowed = bench_peers.ToyPeers(), common.cores()
+    suite.setup("plain njit loop", "10,000 keys")
+    try:
+        assert len(common.cores()) == 1
+        assert suite.track_toy_peer("plain njit loop", "10,000 keys") > 0
+    finally:
+        suite.teardown("plain njit loop", "10,000 keys")
+    assert common.cores() == allowed
+
+
+def test_a_peer_that_is_not_there_is_skipped(monkeypatch):
+    monkeypatch.setitem(peers_lstm.PEERS, "PyTorch", common.Peer(("no_such_library",), None))
+    for suite, name, place, message in (
+        (bench_peers.LSTMPeers(), "PyTorch", "one row, 16 units", "PyTorch is not installed"),
+        (bench_peers.ToyPeers(), "SciPy", "one sequence", "SciPy has no equal"),
+    ):
+        with pytest.raises(NotImplementedError, match=message):
+            suite.setup(name, place)
+        suite.teardown(name, place)
 
 
 def made_up(threads):
