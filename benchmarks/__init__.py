@@ -4,14 +4,9 @@ Read before NumPy and Numba are: products on one thread, and under asv a cache o
 """
 
 import os
-import sys
-from types import ModuleType
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_name, "1")
 
 if {"ASV_ENV_DIR", "ASV_COMMIT"} <= os.environ.keys():
     os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(os.environ["ASV_ENV_DIR"], "numba", os.environ["ASV_COMMIT"]))
-
-if "ASV" in os.environ:  # asv imports every module here, and its environments have no PyTorch
-    sys.modules[f"{__name__}.peers"] = ModuleType(f"{__name__}.peers")

@@ -78,7 +78,10 @@ class TwoWorkers:
                 best[name] = min(best.get(name, np.inf), time.perf_counter() - start)
         return best["one call"] / best["two workers"]
 
+    time_two_workers.pretty_name = "fc.dask, two workers"
+    time_one_call.pretty_name = "Yardstick: one call on two threads beside fc.dask"
     track_times_one_call.unit = "times one call's speed"
+    track_times_one_call.pretty_name = "fc.dask, two workers over one call on two threads"
 
 
 class ManyChunks:
@@ -99,7 +102,9 @@ class ManyChunks:
         inputs = len(self.x.dask) + len(self.rules.dask)
         return (len(fc.dask.toy_scan(self.x, self.rules, self.rules).y.dask) - inputs) / MANY
 
+    time_graph_of_10000_chunks.pretty_name = "fc.dask.toy_scan, graph of 10,000 chunks"
     track_tasks_a_chunk.unit = "tasks"
+    track_tasks_a_chunk.pretty_name = "fc.dask.toy_scan, tasks a chunk"
 
     def track_overhead_a_chunk(self):
         """Of 1,000 chunks on Dask's threads, its scheduler included."""
@@ -113,3 +118,4 @@ class ManyChunks:
         return min(times) / 1000 * 1e6
 
     track_overhead_a_chunk.unit = "us"
+    track_overhead_a_chunk.pretty_name = "fc.dask.toy_scan, overhead a chunk"

@@ -36,3 +36,5 @@ class Frames:
         return common.ratio(lambda: self.by_hand(self.frame), lambda: dataframes.fastcell_frames(self.frame), rounds=3)
 
     track_times_by_hand.unit = "times the speed by hand"
+    track_times_by_hand.pretty_name = "fc.frames.toy_scan, times the same by hand"
+    time_toy_scan.pretty_name = "fc.frames.toy_scan"

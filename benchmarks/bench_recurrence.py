@@ -1,10 +1,14 @@
 """toy_scan and gated_scan beside memory, the plain loop, pandas and Polars. One thread unless the name says so."""
 
+import tracemalloc
+
 import numpy as np
 
 import fastcell as fc
 
 from . import common, dataframes
+
+IN_CACHE = tuple(name for name in common.PROBLEMS if "in cache" in name)
 
 
 class ToyScan:
@@ -58,6 +62,52 @@ class ToyScan:
     track_two_threads.pretty_name = "toy_scan, two threads over one"
 
 
+class ToyScanDtypes:
+    """Values of each kind, rules of int8."""
+
+    params = (IN_CACHE, ("float32", "float64", "int32", "int64"))
+    param_names = ("problem", "dtype")
+    number, repeat, rounds = 1, (3, 7, 2.0), 2
+
+    def setup(self, name: str, dtype: str) -> None:
+        x1, *self.rules, _ = common.toy(name)
+        self.x = (100 * x1).astype(dtype, order="A")
+        self.out = fc.toy_scan(self.x, *self.rules).y  # integers come out as int64
+
+    def time_toy_scan_dtype(self, name: str, dtype: str) -> None:
+        fc.toy_scan(self.x, *self.rules, out=self.out, threads=1)
+
+    time_toy_scan_dtype.pretty_name = "toy_scan, values of each dtype"
+
+
+class ToyScanMemory:
+    """Into an output that is there already."""
+
+    params = (IN_CACHE,)
+    param_names = ("problem",)
+
+    def setup(self, name: str) -> None:
+        self.data = common.toy(name)
+        self.peakmem_toy_scan(name)
+
+    def peakmem_toy_scan(self, name: str) -> None:
+        """Of the process: Python, Numba and 20 MB of arrays too."""
+        fc.toy_scan(*self.data[:3], out=self.data.y, threads=1)
+
+    def track_toy_scan_scratch(self, name: str) -> int:
+        """Memory beside input and output that a call takes at its height."""
+        tracemalloc.start()
+        try:
+            fc.toy_scan(*self.data[:3], out=self.data.y, threads=1)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peakmem_toy_scan.pretty_name = "toy_scan, memory of the process"
+    track_toy_scan_scratch.unit = "bytes"
+    track_toy_scan_scratch.pretty_name = "toy_scan, scratch"
+
+
 class ToyScanKeys:
     """300,000 rows of 4,000 interleaved streams."""
 
@@ -89,7 +139,7 @@ class ToyScanKeys:
 class GatedScan:
     """float32 values and gates."""
 
-    params = (("columns in cache 2000 x 1000", "rows in cache 2000 x 1000", "columns 4000 x 8000"),)
+    params = ((*IN_CACHE, "columns 4000 x 8000"),)
     param_names = ("problem",)
     number, repeat, rounds = 1, (3, 7, 10.0), 2
 
@@ -108,6 +158,48 @@ class GatedScan:
     track_share_of_copy.unit = "times the speed of a toy scan's copy"
     track_share_of_copy.pretty_name = "gated_scan, over a copy of a toy scan's bytes"
     time_gated_scan.pretty_name = "gated_scan, one thread"
+
+
+class GatedScanDtypes:
+    """Values and gates of one kind."""
+
+    params = (IN_CACHE, ("float32", "float64"))
+    param_names = ("problem", "dtype")
+    number, repeat, rounds = 1, (3, 7, 2.0), 2
+
+    def setup(self, name: str, dtype: str) -> None:
+        self.x = common.toy(name).x1.astype(dtype, order="A")
+        self.gate = np.clip(np.abs(self.x), 0, 1)
+        self.constant = np.array([0.9, 0.1, 1.0], dtype)
+        self.out = np.empty_like(self.x)
+        self.time_gated_scan_dtype(name, dtype)
+
+    def time_gated_scan_dtype(self, name: str, dtype: str) -> None:
+        fc.gated_scan(self.x, self.gate, self.gate, self.gate, out=self.out, threads=1)
+
+    def time_gated_scan_constant_gates(self, name: str, dtype: str) -> None:
+        fc.gated_scan(self.x, *self.constant, out=self.out, threads=1)
+
+    time_gated_scan_dtype.pretty_name = "gated_scan, values of each dtype"
+    time_gated_scan_constant_gates.pretty_name = "gated_scan, gates that are one number"
+
+
+class GatedScanKeys:
+    """300,000 rows of 4,000 interleaved streams."""
+
+    number, repeat, rounds = 1, (3, 10, 5.0), 2
+
+    def setup(self) -> None:
+        common.needs("gated_scan")
+        events = common.events()
+        self.x, self.keys = events["value"], events["key"]
+        self.gate = np.clip(np.abs(self.x), 0, 1)
+        self.time_gated_scan_keys()
+
+    def time_gated_scan_keys(self) -> None:
+        fc.gated_scan(self.x, self.gate, self.gate, self.gate, keys=self.keys, threads=1)
+
+    time_gated_scan_keys.pretty_name = "gated_scan with keys"
 
 
 class Calls:

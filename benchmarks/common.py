@@ -1,9 +1,12 @@
 """Data, yardsticks and timing that the benchmarks share. Everything here is seeded and made once a process."""
 
 import gc
+import os
 import time
 from collections.abc import Callable
 from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
@@ -22,10 +25,12 @@ PROBLEMS = {
     "sequence in cache 2000000": (2_000_000, 1, "C"),
 }
 
-# name: steps, rows, inputs, units.
+# name: steps, rows, inputs, units. Weights of 8 KiB to 32 MiB: the first cache to beyond the last.
 LSTMS = {
     "one row, 16 units": (100, 1, 16, 16),
+    "one row, 64 units": (100, 1, 64, 64),
     "one row, 256 units": (100, 1, 256, 256),
+    "one row, 1024 units": (10, 1, 1024, 1024),
     "16 rows, 64 units": (100, 16, 64, 64),
     "64 rows, 128 units": (100, 64, 128, 128),
     "64 rows, 256 units": (20, 64, 256, 256),
@@ -41,6 +46,41 @@ def needs(*names: str) -> None:
             raise NotImplementedError(f"this commit has no {name}")
 
 
+class Peer(NamedTuple):
+    """Another library: what it takes to install it, and a function that makes the call which is timed.
+
+    `prepare` gets fastcell's arguments and a number of threads, makes the library's own kind of arrays of them, and
+    returns a function without arguments that returns an answer of fastcell's shape.
+    """
+
+    needs: tuple[str, ...]
+    prepare: Callable[..., Callable[[], object]]
+
+    def missing(self) -> list[str]:
+        return [name for name in self.needs if find_spec(name) is None]
+
+
+def versions(names: tuple[str, ...]) -> dict[str, str]:
+    """Of those distributions that are installed."""
+    return {name: version(name).partition("-")[0] for name in names if find_spec(name) is not None}
+
+
+def cores() -> set[int]:
+    """The cores that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def keep_to(chosen: set[int]) -> None:
+    """Run on these cores alone, with every thread that is started from now on: nothing else holds JAX to one."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, chosen)
+
+
+def chosen(threads: int) -> int | None:
+    """fastcell's `threads` beside peers that take so many at most: left to itself unless it is one."""
+    return 1 if threads == 1 else None
+
+
 class Toy(NamedTuple):
     """A toy cell's input and output: (T, B), or (T,) for one sequence."""
 
@@ -50,10 +90,8 @@ class Toy(NamedTuple):
     y: np.ndarray
 
 
-@cache
-def toy(name: str) -> Toy:
+def toy_data(T: int, B: int, order: str) -> Toy:
     """float32 values, int8 rules: a quarter resets, a quarter adds, half keeps; every other step emits."""
-    T, B, order = PROBLEMS[name]
     shape = (T,) if B == 1 else (T, B)
     rng = np.random.default_rng(1)
     x1 = rng.standard_normal(shape, dtype=np.float32)
@@ -61,6 +99,11 @@ def toy(name: str) -> Toy:
     x3 = rng.integers(0, 2, shape, dtype=np.int8)
     x1, x2, x3 = (np.asarray(x, order=order) for x in (x1, x2, x3))
     return Toy(x1, x2, x3, np.zeros_like(x1))
+
+
+@cache
+def toy(name: str) -> Toy:
+    return toy_data(*PROBLEMS[name])
 
 
 def _in_memory_order(problem: Toy) -> tuple[np.ndarray, ...]:
@@ -138,19 +181,37 @@ def lstm_by_hand(name: str) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     return normal(T, B, I), (normal(4 * H, I) / 8, normal(4 * H, H) / 8, normal(4 * H) / 8)
 
 
-def in_turn(functions: dict[str, Callable[[], object]], rounds: int = 5, least: float = 0.02) -> dict[str, float]:
-    """Best seconds of each function, timed by turns (A B A B); short ones are looped to last `least` seconds."""
-    loops = {}
+def in_turn(
+    functions: dict[str, Callable[[], object]],
+    rounds: int = 5,
+    least: float = 0.02,
+    most: float = float("inf"),
+    settle: float = 0.0,
+) -> dict[str, float]:
+    """Best seconds of each function, timed by turns (A B A B); short ones are looped to last `least` seconds.
+
+    One whose rounds would last more than `most` seconds in all has fewer of them, two at least. Before a turn the
+    function runs for some `settle` seconds untimed: until the threads of the one before it stop spinning, and the
+    system has moved its own to cores of their own, two threads are as slow as one.
+    """
+    loops, turns, first = {}, {}, {}
     for name, function in functions.items():
         function()  # compiles
         start = time.perf_counter()
         function()
-        loops[name] = max(1, round(least / max(time.perf_counter() - start, 1e-7)))
+        once = max(time.perf_counter() - start, 1e-7)
+        loops[name] = max(1, round(least / once))
+        turns[name] = max(2, min(rounds, most / (once * loops[name])))
+        first[name] = round(settle / once)
     best = dict.fromkeys(functions, float("inf"))
     gc.disable()
     try:
-        for _ in range(rounds):
+        for turn in range(rounds):
             for name, function in functions.items():
+                if turn >= turns[name]:
+                    continue
+                for _ in range(first[name]):
+                    function()
                 start = time.perf_counter()
                 for _ in range(loops[name]):
                     function()

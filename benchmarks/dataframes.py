@@ -21,25 +21,26 @@ def with_text_keys(events: Events) -> Events:
 
 
 def with_pandas(frame):
-    """A reset begins a new segment of its key; within a segment the memory is a cumulative sum."""
-    segment = (frame["control"] == -1).groupby(frame["key"]).cumsum()
-    added = frame["value"].where(frame["control"] == 1, 0.0)
-    memory = added.groupby([frame["key"], segment]).cumsum()
-    return memory.where(frame["emit"] == 1, 0.0).to_numpy()
+    """What a key has added so far, less what it had at its last reset: faster than segments as a second key."""
+    key, added = frame["key"], frame["value"].where(frame["control"] == 1, 0.0)
+    total = added.groupby(key).cumsum()
+    base = total.where(frame["control"] == -1).groupby(key).ffill().fillna(0.0)
+    return (total - base).where(frame["emit"] == 1, 0.0).to_numpy()
 
 
-def with_polars(frame):
+def memory_in_polars():
+    """The same as an expression, of one key."""
     import polars as pl
 
-    return (
-        frame.with_columns(segment=(pl.col("control") == -1).cum_sum().over("key"))
-        .with_columns(
-            memory=pl.when(pl.col("control") == 1).then(pl.col("value")).otherwise(0.0).cum_sum().over("key", "segment")
-        )
-        .select(pl.when(pl.col("emit") == 1).then(pl.col("memory")).otherwise(0.0))
-        .to_series()
-        .to_numpy()
-    )
+    total = pl.when(pl.col("control") == 1).then(pl.col("value").cast(pl.Float64)).otherwise(0.0).cum_sum()
+    return total - pl.when(pl.col("control") == -1).then(total).forward_fill().fill_null(0.0)
+
+
+def with_polars(frame, keyed=True):
+    import polars as pl
+
+    memory = memory_in_polars().over("key") if keyed else memory_in_polars()
+    return frame.select(pl.when(pl.col("emit") == 1).then(memory).otherwise(0.0)).to_series().to_numpy()
 
 
 def sum_with_pandas(frame):
@@ -53,8 +54,8 @@ def sum_with_polars(frame):
     return frame.select(pl.col("value").cum_sum().over("key")).to_series().to_numpy()
 
 
-def fastcell(events: Events) -> np.ndarray:
-    return fc.toy_scan(events["value"], events["control"], events["emit"], keys=events["key"], threads=1).y
+def fastcell(events: Events, threads: int | None = 1) -> np.ndarray:
+    return fc.toy_scan(events["value"], events["control"], events["emit"], keys=events["key"], threads=threads).y
 
 
 def fastcell_frames(frame):

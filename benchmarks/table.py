@@ -26,6 +26,11 @@ def cpu() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
 
 
+def commit() -> str:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=README.parent, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def scans() -> list[str]:
     rows = [
         "| toy_scan, float32 with int8 rules | G steps/s, one thread | of the copy's speed | times the plain loop "
@@ -94,10 +99,9 @@ def small() -> list[str]:
 
 def main() -> None:
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # read when Polars is first imported
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     where = (
         f"{cpu()}, vectors of {32 * LANES} bits; Python {platform.python_version()}, numba {numba.__version__}, "
-        f"NumPy {np.__version__}; commit {commit.stdout.strip()}; best of several, timed by turns."
+        f"NumPy {np.__version__}; commit {commit()}; best of several, timed by turns."
     )
     table = "\n".join([where, "", *scans(), "", *keyed(), "", *small()])
     text = README.read_text()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
@@ -34,7 +35,12 @@ REACHES = {
     "toy_step": {"fc.toy_step"},
     "lstm": {"self.lstm"},
 }
-UNNAMED = {"bench_dask", "bench_frames"}  # without pretty names, and with functions that their setup chooses
+CHOOSING = {
+    "bench_dask",
+    "bench_frames",
+    "bench_peers",
+    "bench_process",
+}  # their setup or parameter chooses what is called
 
 
 def load(name):
@@ -95,7 +101,7 @@ def complaint(function, owner, module):
 def test_names_say_what_is_measured(name):
     module = load(name)
     assert suites(module)
-    if name in UNNAMED | {"bench_process"}:
+    if name in CHOOSING:
         return
     for owner in suites(module):
         for function in benchmarks_of(owner):
@@ -150,14 +156,13 @@ def test_benchmarks_are_described(name):
                 assert owner.number == 1, full
                 assert hasattr(owner, "repeat"), full
                 assert hasattr(owner, "rounds"), full
-            if name not in UNNAMED:
-                assert isinstance(function.pretty_name, str), full
+            assert isinstance(function.pretty_name, str), full
 
 
 def test_pretty_names_differ():
     names = [
-        (function.pretty_name)
-        for module in set(MODULES) - UNNAMED
+        function.pretty_name
+        for module in MODULES
         for owner in suites(load(module))
         for function in benchmarks_of(owner)
     ]
@@ -239,6 +244,21 @@ def test_the_gate_names_benchmark_floor_and_figure(capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert "SLOW bench_x.X.track_x(big, 3): 0.49, floor 0.5, attempt 4" in out
     assert err == "below its floor: bench_x.X.track_x(big, 3): 0.49, floor 0.5, attempt 4\n"
+
+
+def test_a_slow_function_has_fewer_turns():
+    counts = {"slow": 0, "fast": 0}
+
+    def slow():
+        counts["slow"] += 1
+        time.sleep(0.02)
+
+    def fast():
+        counts["fast"] += 1
+
+    best = common.in_turn({"slow": slow, "fast": fast}, rounds=9, least=0.0, most=0.05)
+    assert counts == {"slow": 2 + 3, "fast": 2 + 9}
+    assert best["fast"] < 0.02 <= best["slow"]
 
 
 def test_offline_pages_refuse_a_library_that_they_do_not_know(tmp_path):

@@ -1,0 +1,162 @@
+"""What benchmarks.peers measured, as tables in README and as peers.svg."""
+
+import math
+from pathlib import Path
+
+from . import peers_lstm, peers_toy
+
+BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
+PLOT = "benchmarks/peers.svg"
+MARKERS = "osD^vPX*"
+STYLE = {"svg.fonttype": "none", "svg.hashsalt": "fastcell", "font.family": "sans-serif", "font.size": 9}
+
+
+def amount(count):
+    return {1: "one thread", 2: "two threads"}.get(count, f"{count} threads")
+
+
+def milliseconds(seconds):
+    """Three significant digits."""
+    return f"{1e3 * seconds:.{max(0, 2 - math.floor(math.log10(1e3 * seconds)))}f}"
+
+
+def best_peer(best, names):
+    """The fastest peer's time over fastcell's, below 1 where fastcell loses; None where no peer is installed."""
+    times = [best[name] for name in names if name in best]
+    return min(times) / best["fastcell"] if times else None
+
+
+def ratio(value):
+    """In bold where fastcell is slower."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if value >= 1 else f"**{value:.2f}**"
+
+
+def cells(best, names, scale=milliseconds):
+    """fastcell's time and its peers', in bold where a peer is faster."""
+    texts = []
+    for name in ("fastcell", *names):
+        text = scale(best[name]) if name in best else "-"
+        texts.append(f"**{text}**" if best.get(name, math.inf) < best["fastcell"] else text)
+    return texts
+
+
+def table(head, rows):
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def lstm_table(figures, one):
+    """A row a shape. Of one thread with float64's rate, of more with what they gain over one."""
+    names, alone = list(peers_lstm.PEERS), figures is one
+    head = [f"T, B, I, H; ms on {amount(figures['threads'])}", "fastcell", *names, "best peer over fastcell"]
+    rows, ratios = [], []
+    for shape, best in figures["lstm"].items():
+        T, B, I, H = map(int, shape.split(", "))
+        ratios.append(best_peer(best, names))
+        rate = 8 * T * B * H * (I + H) / best["fastcell"] / figures["sgemm"]
+        other = best["fastcell"] / best["float64"] if alone else one["lstm"][shape]["fastcell"] / best["fastcell"]
+        rows.append([shape, *cells(best, names), ratio(ratios[-1]), f"{rate:.2f}", f"{other:.2f}"])
+    head += ["of sgemm's rate", "float64's rate" if alone else "times one thread"]
+    known = [value for value in ratios if value is not None]
+    mean = (
+        f"Geometric mean over the best peer: {math.exp(sum(map(math.log, known)) / len(known)):.2f}." if known else ""
+    )
+    return [*table(head, rows), "", mean]
+
+
+def toy_table(runs):
+    """A row for each problem and number of threads."""
+    rows = []
+    for name in runs[0]["toy"]:
+        for figures in runs:
+            best = figures["toy"][name]
+            rows.append([name, str(figures["threads"]), *cells(best, peers_toy.NAMES)])
+            rows[-1].append(ratio(best_peer(best, peers_toy.NAMES)))
+    head = ["2,000,000 steps, ms", "threads", "fastcell", *peers_toy.NAMES, "best peer over fastcell"]
+    return table(head, rows)
+
+
+def step_table(figures):
+    names = list(peers_lstm.STEP_PEERS)
+    rows = []
+    for size, best in figures["steps"].items():
+        own = {"fastcell": best["cell.step"]} | best
+        inside = f"{1e6 * best['lstm_step under njit']:.2f}"
+        step, *peers = cells(own, names, lambda seconds: f"{1e6 * seconds:.2f}")
+        rows.append([size, step, inside, *peers, ratio(best_peer(own, names))])
+    head = ["one step of B rows, I = H; us on one thread: B, H", "cell.step", "lstm_step under njit", *names]
+    return table([*head, "best peer over cell.step"], rows)
+
+
+def markdown(runs, where):
+    """The block between the markers. `runs` are the figures of one thread first, then of more."""
+    one, rates = runs[0], " and ".join(f"{run['sgemm'] / 1e9:.0f}" for run in runs)
+    lines = [
+        f"{where}; sgemm {rates} GFLOP/s on {' and '.join(amount(run['threads']) for run in runs)}.",
+        "",
+        f"![each peer's time over fastcell's]({PLOT})",
+    ]
+    for figures in runs:
+        lines += ["", *lstm_table(figures, one)]
+    return "\n".join([*lines, "", *step_table(one), "", *toy_table(runs)])
+
+
+def panel(axes, kind, names, figures):
+    """A row a problem, a mark a peer, from left to right by the peer's time over fastcell's."""
+    from matplotlib.ticker import NullLocator
+
+    problems = figures[kind]
+    for place, (marker, name) in enumerate(zip(MARKERS, names, strict=False)):
+        lower = 0.1 * (place - (len(names) - 1) / 2)  # so that equal peers stay apart
+        points = [
+            (best[name] / best["fastcell"], k + lower) for k, best in enumerate(problems.values()) if name in best
+        ]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker, label=name, markersize=6, markeredgecolor="black",
+                      markeredgewidth=0.5, alpha=0.9, linestyle="none")  # fmt: skip
+    axes.set(xscale="log", yticks=range(len(problems)), yticklabels=problems, ylim=(len(problems) - 0.5, -0.5))
+    low, high = axes.get_xlim()
+    low, high = min(low, 0.5), max(high, 2)
+    axes.set_xlim(low, high)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.axvspan(low, 1, facecolor="0.93", hatch="//", edgecolor="0.85", linewidth=0)
+    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= t <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.grid(alpha=0.4, linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def figure(runs, where):
+    """Two rows, the LSTM and the toy cell; a column for each number of threads."""
+    from matplotlib.figure import Figure
+
+    kinds = {"lstm": ("LSTM; T, B, I, H", list(peers_lstm.PEERS)), "toy": ("toy cell and gates", peers_toy.NAMES)}
+    drawn = Figure(figsize=(4.6 * len(runs) + 2.6, 8.4), facecolor="white", layout="constrained")
+    heights = [len(runs[0][kind]) + 1 for kind in kinds]
+    grid = drawn.subplots(2, len(runs), squeeze=False, sharey="row", gridspec_kw={"height_ratios": heights})
+    for row, (kind, (title, names)) in zip(grid, kinds.items(), strict=True):
+        for axes, figures in zip(row, runs, strict=True):
+            panel(axes, kind, names, figures)
+            axes.set_title(f"{title}: {amount(figures['threads'])}", fontsize=10)
+        row[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    drawn.suptitle("Each peer's time over fastcell's; hatched: the peer is faster", fontsize=12)
+    drawn.supxlabel(where.replace("; ", "\n"), fontsize=7)
+    return drawn
+
+
+def svg(runs, where, file):
+    """The same figures give the same bytes, whatever the user's own settings of matplotlib."""
+    from matplotlib import style
+
+    with style.context(["default", STYLE]):
+        figure(runs, where).savefig(file, format="svg", metadata={"Date": None, "Title": "fastcell and its peers"})
+
+
+def write(root: Path, runs, where):
+    """README's block and the plot."""
+    readme = root / "README.md"
+    head, rest = readme.read_text().split(BEGIN)
+    svg(runs, where, root / PLOT)
+    readme.write_text(f"{head}{BEGIN}\n{markdown(runs, where)}\n{END}{rest.split(END)[1]}")
