@@ -63,8 +63,9 @@ class Run:
         return self._scan(kernels.toy_columns, kernels.toy_strips, kernels.toy_keyed, kernels.toy_sequence)
 
     def gated(self) -> tuple[Array, Any]:
-        """Run gated_scan on [x, f, i, o]: y and the state. One column alone is one key, step after step."""
-        return self._scan(_gated_kernels.gated_columns, _gated_kernels.gated_strips, _gated_kernels.gated_keyed, None)
+        """Run gated_scan on [x, f, i, o]: y and the state."""
+        kernels = _gated_kernels
+        return self._scan(kernels.gated_columns, kernels.gated_strips, kernels.gated_keyed, kernels.gated_sequence)
 
     def _scan(self, columns: Any, strips: Any, keyed: Any, sequence: Any) -> tuple[Array, Any]:
         if self.y.size and self._dispatch(columns, strips, keyed, sequence):
@@ -81,15 +82,15 @@ class Run:
         """Run the kernel that fits; returns whether an integer overflowed."""
         T, B = self.y.shape
         everything = [*self.arrays, self.y]
+        is_toy = sequence is _toy_kernels.toy_sequence
         if self.codes is not None:
             return self._keyed(keyed, self.codes)
-        if sequence is not None and self._in_lanes():
+        if is_toy and self._in_lanes():
             self._lanes()
             return False
         if B == 1:
-            return self._keyed(keyed, np.zeros(1, np.int8)) if sequence is None else self._sequence(sequence)
+            return self._sequence(sequence) if is_toy else self._in_turn(sequence)
         pieces = _threads.split(B, LANES, self.threads)
-        is_toy = sequence is not None
         last_gate = (
             0 if is_toy else len(self.arrays) - 1
         )  # everything[1:last_gate + 1] may be one value for all columns
@@ -169,13 +170,17 @@ class Run:
     def _keyed(self, keyed: Any, codes: Array) -> bool:
         T, B = self.y.shape
         arguments = [part for array in self.arrays for part in (address(array), *array.strides)]
-        step = codes.strides[0] if self.codes is not None else 0
         return bool(
             keyed(
-                *arguments, address(codes), step, address(self.y), *self.y.strides, address(self.a), T, B,
+                *arguments, address(codes), codes.strides[0], address(self.y), *self.y.strides, address(self.a), T, B,
                 self.fill, self.zero, *self.likes, codes.dtype.type(0),
             )
         )  # fmt: skip
+
+    def _in_turn(self, sequence: Any) -> bool:
+        """One column, whose steps only one thread can take."""
+        places = [part for array in (*self.arrays, self.y) for part in (address(array), array.strides[0])]
+        return bool(sequence(*places, address(self.a), len(self.y), self.fill, self.zero, *self.likes))
 
     def _sequence(self, sequence: Any) -> bool:
         """One column. Threads begin at multiples of SEQUENCE, as one thread's blocks do: the same sums either way."""

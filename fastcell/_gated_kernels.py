@@ -109,15 +109,29 @@ def gated_strips(
 
 
 @inline
-def _gated_one(x, f, i, o, y, place, overflow, out_zero, zero, like_x, like_f, like_i, like_o):
-    """One step of the memory at `place`."""
+def _gated_one(x, f, i, o, y, memory, overflow, out_zero, like_x, like_f, like_i, like_o):
+    """One step of one column; returns its memory."""
     values, gate_f = splat(load_scalar(x, like_x), 1), splat(load_scalar(f, like_f), 1)
     gate_i, gate_o = splat(load_scalar(i, like_i), 1), splat(load_scalar(o, like_o), 1)
-    memory, overflow = _gated_rule(splat(load_scalar(place, zero), 1), values, gate_f, gate_i, overflow)
-    store_scalar(place, first_lane(memory))
+    memory, overflow = _gated_rule(memory, values, gate_f, gate_i, overflow)
     out, overflow = _shown(memory, gate_o, overflow)
     store_scalar(y, first_lane(convert(out, out_zero)))
-    return overflow
+    return memory, overflow
+
+
+@kernel
+def gated_sequence(
+    x, x_t, f, f_t, i, i_t, o, o_t, y, y_t, a, T, out_zero, zero, like_x, like_f, like_i, like_o
+):  # fmt: skip
+    """One column, step after step: its product and its sum wait for those before."""
+    memory, overflow = load(a, zero, 1), splat(zero, 1) != 0
+    for t in range(T):
+        memory, overflow = _gated_one(
+            x + t * x_t, f + t * f_t, i + t * i_t, o + t * o_t, y + t * y_t, memory, overflow, out_zero,
+            like_x, like_f, like_i, like_o,
+        )  # fmt: skip
+    store(a, memory)
+    return any_lane(overflow)
 
 
 @kernel
@@ -125,21 +139,23 @@ def gated_keyed(
     x, x_t, x_b, f, f_t, f_b, i, i_t, i_b, o, o_t, o_b, keys, keys_t, y, y_t, y_b, a, T, B, out_zero, zero,
     like_x, like_f, like_i, like_o, like_key,
 ):  # fmt: skip
-    """A memory for each key, as in toy_keyed; with keys_t = 0 and one key it is a single sequence."""
+    """A memory for each key, as in toy_keyed."""
     overflow = splat(zero, 1) != 0
     if B == 1:
         for t in range(T):
             place = a + load_scalar(keys + t * keys_t, like_key) * 8
-            overflow = _gated_one(
-                x + t * x_t, f + t * f_t, i + t * i_t, o + t * o_t, y + t * y_t, place, overflow, out_zero, zero,
-                like_x, like_f, like_i, like_o,
+            memory, overflow = _gated_one(
+                x + t * x_t, f + t * f_t, i + t * i_t, o + t * o_t, y + t * y_t, load(place, zero, 1), overflow,
+                out_zero, like_x, like_f, like_i, like_o,
             )  # fmt: skip
+            store(place, memory)
         return any_lane(overflow)
     for t in range(T):
         row = a + load_scalar(keys + t * keys_t, like_key) * B * 8
         for b in range(B):
-            overflow = _gated_one(
+            memory, overflow = _gated_one(
                 x + t * x_t + b * x_b, f + t * f_t + b * f_b, i + t * i_t + b * i_b, o + t * o_t + b * o_b,
-                y + t * y_t + b * y_b, row + b * 8, overflow, out_zero, zero, like_x, like_f, like_i, like_o,
+                y + t * y_t + b * y_b, load(row + b * 8, zero, 1), overflow, out_zero, like_x, like_f, like_i, like_o,
             )  # fmt: skip
+            store(row + b * 8, memory)
     return any_lane(overflow)

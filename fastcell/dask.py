@@ -112,7 +112,7 @@ def gated_scan(x: Any, f: Any, i: Any, o: Any, *, state: Any = None) -> Scan:
     Returns
     -------
     Scan(y, state)
-        dask arrays in the dtypes of `fc.gated_scan`.
+        dask arrays in the dtypes of `fc.gated_scan`, where plain numbers count as float64.
 
     Raises
     ------

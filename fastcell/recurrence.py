@@ -156,8 +156,8 @@ def gated_scan(
     Returns
     -------
     Scan(y, state)
-        y has the dtype that NumPy promotes x and the floating gates to: float32 or float64; int64 where x and
-        all gates are integers or bool. The state is float64 or int64.
+        y has the dtype that NumPy promotes x and the floating gates to: float32 or float64, where Python's own
+        numbers don't count; int64 where x and all gates are integers or bool. The state is float64 or int64.
 
     Raises
     ------
@@ -183,12 +183,13 @@ def gated_scan(
         raise ValueError("x must have a time axis, got a scalar")
     gates = [_gate(name, g, values.shape) for name, g in (("f", f), ("i", i), ("o", o))]
     floats = [array.dtype for array in (values, *gates) if array.dtype.kind == "f"]
+    typed = [a.dtype for a, given in zip((values, *gates), (x, f, i, o), strict=True) if type(given) is not float]
     if not floats:
         values, *gates = (_checks.values(name, a) for name, a in zip("xfio", (values, *gates), strict=True))
     accumulator = np.dtype(np.float64 if floats else np.int64)
-    y_dtype = np.result_type(*floats) if floats else accumulator
-    if values.dtype.kind != "f" and floats:
-        y_dtype = accumulator
+    y_dtype = accumulator
+    if values.dtype.kind == "f":
+        y_dtype = np.result_type(*(dtype for dtype in typed if dtype.kind == "f"))  # of gates that are no plain numbers
     codes, a = _memories(state, keys, values, accumulator)
     inputs = {"x": x, "f": f, "i": i, "o": o, "keys": keys, "state": state}
     y = None if out is None else _checks.output(out, values.shape, y_dtype, inputs)

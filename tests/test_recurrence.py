@@ -305,3 +305,24 @@ def test_a_reset_forgets(T, seed, data):
     late = fc.toy_scan(x1, x2, x3)
     x1[:at], x2[:at] = np.nan, 1
     problems.same(fc.toy_scan(x1, x2, x3).y[at:], late.y[at:], np.float64)
+
+
+@pytest.mark.parametrize(
+    ("gates", "wanted"),
+    [
+        ((0.5, 1, True), "float32"),
+        ((np.float32(0.5), 0.5, 1), "float32"),
+        ((np.float64(0.5), 0.5, 1), "float64"),
+        (([0.5, 0.5, 0.5], 1, 1), "float64"),
+    ],
+    ids=str,
+)
+def test_plain_numbers_as_gates_keep_the_dtype_of_the_values(gates, wanted):
+    x = np.array([1.0, 2.0, 3.0], np.float32)
+    y, state = fc.gated_scan(x, *gates)
+    wanted_y, _ = fc.oracle.gated_scan(x.tolist(), [0.5] * 3, [float(gates[1])] * 3, [1.0] * 3)
+    np.testing.assert_array_equal(y, wanted_y)
+    assert y.dtype == wanted
+    assert state.dtype == np.float64
+    integers = fc.gated_scan(np.array([1, 2, 3]), 0.5, 1, 1)
+    assert integers.y.dtype == np.float64
