@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from fastcell.lstm import LSTM
 
 _STATE, _GATES = 1 << 19, 1 << 18  # bytes of scratch a thread spends on a block's states, and on a stretch's gates
+_SCRATCH = 1_900_000  # and at most, where that leaves fewer
+_ROWS = 11 * TILE  # that a block has at most
+_SHARED = 3 << 22  # bytes of weights that a core may hope to find in the last cache: larger ones want large blocks
 _STANDARD = [KNOWN[name] for name in ("sigmoid", "tanh", "tanh")]
 
 
@@ -172,8 +175,10 @@ def _scratch(hidden_size: int, proj_size: int, itemsize: int, rows: int, steps: 
     hidden = -(-hidden_size // lanes) * lanes * itemsize
     returned = -(-proj_size // (4 * lanes)) * 4 * lanes * itemsize if proj_size else hidden
     a_row = 2 * returned + hidden + (hidden if proj_size else 0) + 16
-    block = min(rows, 64, max(_STATE // a_row // TILE, 1) * TILE)
-    block = -(-rows // -(-rows // block))  # blocks of equal size
+    weights = 4 * hidden * (proj_size or hidden_size)
+    most = _SCRATCH // (a_row + 4 * hidden + 8) if weights > _SHARED else _STATE // a_row
+    block = min(_ROWS, max(most // TILE, 1) * TILE)
+    block = min(rows, -(-rows // -(-rows // block) // TILE) * TILE)  # blocks of equal size, of whole tiles
     stretch = min(max(_GATES // (4 * hidden), TILE, block), block * max(steps, 1))
     stretch = max(stretch // block, 1) * block
     return block, stretch, 64 + CALL + stretch * (4 * hidden + 8) + block * a_row
