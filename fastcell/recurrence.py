@@ -337,7 +337,10 @@ def _memories(state: Any, keys: Any, values: Array, accumulator: np.dtype[Any]) 
     codes = _checks.array("keys", keys, "integers")
     _checks.same_shape("keys", codes, values.shape[:1], "the time axis")
     different = _checks.once(codes)
-    largest = int(different.max()) if codes.size else -1
+    largest = int(different.view(f"u{codes.itemsize}").max()) if codes.size else -1
+    negative = largest > np.iinfo(codes.dtype).max  # read without a sign a negative key is larger than any other
+    if negative:
+        largest = int(different.max())
     if state is None:
         try:
             a = np.zeros((largest + 1, *inner), accumulator)
@@ -345,7 +348,7 @@ def _memories(state: Any, keys: Any, values: Array, accumulator: np.dtype[Any]) 
             raise MemoryError(f"keys up to {largest} need as many memories") from None
     else:
         a = _checks.memories(state, inner, accumulator, keyed=True)
-    if largest < len(a) and (codes.dtype.kind == "u" or not codes.size or different.min() >= 0):
+    if largest < len(a) and not negative:
         return codes, a
     (at,) = _checks.first_index((different < 0) | (different >= len(a)))
     raise ValueError(f"keys must be from 0 to K - 1 = {len(a) - 1}, got {codes[at]} at index {at}")
