@@ -54,7 +54,7 @@ class _Source:
             )
             reader = pyarrow.csv.open_csv(path, pyarrow.csv.ReadOptions(block_size=_CSV_BYTES), convert_options=types)
             return reader.schema, iter(reader)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowException, UnicodeDecodeError) as error:
             raise BadInputError(f"{path}: {error}") from None
 
     def pieces(self) -> Iterator[_Piece]:
@@ -67,7 +67,7 @@ class _Source:
                 for batch in batches:
                     yield _Piece(path, row, batch)
                     row += len(batch)
-            except (pa.ArrowInvalid, OSError) as error:
+            except (pa.ArrowException, OSError) as error:
                 raise BadInputError(f"{path}, after row {row - 1}: {error}") from None
 
     def where(self, piece: _Piece, row: int) -> str:
@@ -184,7 +184,7 @@ def _load(path: Path | None, by: list[str], seen: str) -> pa.Table | None:
         return None
     try:
         table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise BadInputError(f"{path}: not a state of scan: {error}") from None
     columns = [*by, MEMORY]
     if [name for name in table.column_names if name != _BEFORE] != columns or (not by and len(table) != 1):
