@@ -1,5 +1,8 @@
 """What a process pays once: imports, compilation, and the first call when kernels lie compiled on disk."""
 
+import subprocess
+import sys
+
 import numpy as np
 
 import fastcell as fc
@@ -12,6 +15,14 @@ CALLS = {
 }
 NEEDS = {"toy_scan": "toy_scan", "lstm": "LSTM"}
 IMPORTS = "import numpy as np, fastcell as fc"  # not SETUP: asv takes that, in any case, for its own
+SPLIT = """
+import time
+start = time.perf_counter()
+import numba, numpy
+numba_took, start = time.perf_counter() - start, time.perf_counter()
+import fastcell
+print(numba_took, time.perf_counter() - start)
+"""
 COLD = f"import os; os.environ['FASTCELL_CACHE'] = '0'; {IMPORTS}"
 
 
@@ -27,8 +38,16 @@ class Imports:
         """The yardstick."""
         return "import numba, numpy"
 
+    def track_numba_share_of_import(self) -> float:
+        """Of numba's time and fastcell's after it, numba's: the rest is fastcell's own. Best of several processes."""
+        runs = [subprocess.run([sys.executable, "-c", SPLIT], capture_output=True, check=True) for _ in range(5)]
+        numba, own = np.array([run.stdout.split() for run in runs], float).min(axis=0)
+        return float(numba / (numba + own))
+
     timeraw_import_fastcell.pretty_name = "import fastcell"
     timeraw_import_numba.pretty_name = "Yardstick: import numba, numpy"
+    track_numba_share_of_import.unit = "of import fastcell"
+    track_numba_share_of_import.pretty_name = "import numba, numpy, share of import fastcell"
 
 
 class Cold:
