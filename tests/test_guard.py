@@ -68,7 +68,12 @@ def test_bounds_are_checked_where_numba_is_asked_to():
 @pytest.mark.timeout(600)  # every kernel compiled anew, with its checks
 def test_builds_with_bounds_checked(tmp_path):
     """The quick checks, 50 draws of each fuzz and frames' keys, all with a cache of their own."""
-    environment = {**CHECKED, "NUMBA_CACHE_DIR": str(tmp_path), "FASTCELL_EXAMPLES": "50"}
+    environment = {
+        **CHECKED,
+        "NUMBA_CACHE_DIR": str(tmp_path),
+        "FASTCELL_EXAMPLES": "50",
+        "FASTCELL_VECTOR_BITS": "128",
+    }
     tests = Path(__file__).parent
     pytest_on = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow")
     fuzz, frames = str(tests / "test_fuzz.py"), str(tests / "test_frames.py")
