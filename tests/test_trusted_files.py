@@ -81,6 +81,18 @@ def test_damaged_states_of_scan(tmp_path, capsys):
     assert set(outcomes(run, capsys, state, [out])) == {0, 1}
 
 
+@pytest.mark.parametrize("name", ["in.csv", "in.parquet", "state"])
+def test_names_that_are_no_text(tmp_path, capsys, name):
+    source, out, state = tmp_path / ("in.csv" if name == "state" else name), tmp_path / "out.csv", tmp_path / "state"
+    write(test_main.keyed(300), source)
+    for code in (0, 1):
+        assert scan(source, out, "--by", "k", "d", "--state", state) == code
+        victim = tmp_path / name
+        victim.write_bytes(victim.read_bytes().replace(b"note", b"n\xe5te").replace(b"memory", b"m\xe5mory"))
+    assert f"{tmp_path / name}: " in (told := capsys.readouterr().err)
+    assert "can't decode byte 0xe5" in told
+
+
 @pytest.mark.parametrize("victim", ["x.npy", "s.npz", "s.safetensors"])
 def test_damaged_arrays_and_states_of_lstm(tmp_path, capsys, victim):
     fc.LSTM(6, 5, seed=0).save(tmp_path / "w.safetensors")
