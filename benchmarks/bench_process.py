@@ -1,5 +1,9 @@
 """What a process pays once: imports, compilation, and the first call when kernels lie compiled on disk."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 
 import fastcell as fc
@@ -13,6 +17,28 @@ CALLS = {
 NEEDS = {"toy_scan": "toy_scan", "lstm": "LSTM"}
 IMPORTS = "import numpy as np, fastcell as fc"  # not SETUP: asv takes that, in any case, for its own
 COLD = f"import os; os.environ['FASTCELL_CACHE'] = '0'; {IMPORTS}"
+SPLIT = """
+import time
+start = time.perf_counter()
+import numba, numpy
+print(time.perf_counter() - start)
+{before}
+start = time.perf_counter()
+{what}
+print(time.perf_counter() - start)
+"""
+
+
+def speed_beside_numba(what: str, before: str = "", processes: int = 5) -> float:
+    """Seconds of `import numba, numpy` over those of `what` in the same fresh process, each the best of several.
+
+    Byte code is written, as it is where a package is installed.
+    """
+    command = [sys.executable, "-c", SPLIT.format(before=before, what=what)]
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    runs = [subprocess.run(command, env=usual, capture_output=True, check=True) for _ in range(processes)]
+    numba, own = np.array([run.stdout.split() for run in runs], float).min(axis=0)
+    return float(numba / own)
 
 
 class Imports:
@@ -27,8 +53,13 @@ class Imports:
         """The yardstick."""
         return "import numba, numpy"
 
+    def track_import_fastcell_beside_numba(self) -> float:
+        return speed_beside_numba("import fastcell")
+
     timeraw_import_fastcell.pretty_name = "import fastcell"
     timeraw_import_numba.pretty_name = "Yardstick: import numba, numpy"
+    track_import_fastcell_beside_numba.unit = "times the speed of import numba"
+    track_import_fastcell_beside_numba.pretty_name = "import fastcell after numba, beside import numba"
 
 
 class Cold:
@@ -44,6 +75,11 @@ class Cold:
     def timeraw_compile(self, function: str) -> tuple[str, str]:
         return CALLS[function], COLD
 
+    def track_compile_beside_numba(self, function: str) -> float:
+        return speed_beside_numba(CALLS[function], COLD, processes=1)
+
+    track_compile_beside_numba.unit = "times the speed of import numba"
+    track_compile_beside_numba.pretty_name = "First call, compiling, beside import numba"
     timeraw_compile.pretty_name = "First call, compiling"
 
 
@@ -61,4 +97,9 @@ class Warm:
     def timeraw_first_call(self, function: str) -> tuple[str, str]:
         return CALLS[function], IMPORTS
 
+    def track_first_call_beside_numba(self, function: str) -> float:
+        return speed_beside_numba(CALLS[function], IMPORTS)
+
+    track_first_call_beside_numba.unit = "times the speed of import numba"
+    track_first_call_beside_numba.pretty_name = "First call, compiled before, beside import numba"
     timeraw_first_call.pretty_name = "First call, compiled before"

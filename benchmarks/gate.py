@@ -37,7 +37,7 @@ def measure(floor: Floor) -> float:
     """The figure, as asv takes it."""
     module, owner, method = floor.benchmark.split(".")
     instance = getattr(import_module(f"{__package__}.{module}"), owner)()
-    instance.setup(*floor.params)
+    getattr(instance, "setup", lambda: None)(*floor.params)
     return getattr(instance, method)(*floor.params)
 
 

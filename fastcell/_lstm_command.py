@@ -52,8 +52,11 @@ def _read_safetensors(path: Path, prefix: str) -> LSTM:
 def _mapped(path: Path) -> Array:
     """The array, mapped anew, so that pages that were read before count no more."""
     try:
-        x: Array = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError) as error:
+        with np.errstate(over="raise"):  # a size that no integer holds
+            x: Array = np.load(path, mmap_mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header is read as Python, with whatever that raises
         raise BadInputError(f"{path}: not an array file (.npy) of numbers: {error}") from None
     if not isinstance(x, np.ndarray):
         raise BadInputError(f"{path}: expected one array (.npy), got an archive")
@@ -87,7 +90,7 @@ class _State:
     @staticmethod
     def _read(path: Path) -> tuple[dict[str, Array], str]:
         if path.suffix.lower() == ".npz":
-            with np.load(path) as file:
+            with path.open("rb") as opened, np.load(opened) as file:  # of a damaged archive, np.load closes nothing
                 arrays = {name: file[name] for name in file.files}
             return arrays, str(arrays.pop(_SEEN, ""))
         from safetensors import safe_open

@@ -46,7 +46,9 @@ class _Source:
         try:
             if not self.text:
                 file = pq.ParquetFile(path)
-                return file.schema_arrow.remove_metadata(), file.iter_batches(_ROWS)
+                schema = file.schema_arrow.remove_metadata()
+                _listed(schema)  # raises where a damaged name is no text
+                return schema, file.iter_batches(_ROWS)
             with pyarrow.csv.open_csv(path) as header:
                 names = header.schema.names
             types = pyarrow.csv.ConvertOptions(
@@ -54,7 +56,7 @@ class _Source:
             )
             reader = pyarrow.csv.open_csv(path, pyarrow.csv.ReadOptions(block_size=_CSV_BYTES), convert_options=types)
             return reader.schema, iter(reader)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowException, UnicodeDecodeError) as error:
             raise BadInputError(f"{path}: {error}") from None
 
     def pieces(self) -> Iterator[_Piece]:
@@ -67,7 +69,7 @@ class _Source:
                 for batch in batches:
                     yield _Piece(path, row, batch)
                     row += len(batch)
-            except (pa.ArrowInvalid, OSError) as error:
+            except (pa.ArrowException, OSError) as error:
                 raise BadInputError(f"{path}, after row {row - 1}: {error}") from None
 
     def where(self, piece: _Piece, row: int) -> str:
@@ -184,10 +186,11 @@ def _load(path: Path | None, by: list[str], seen: str) -> pa.Table | None:
         return None
     try:
         table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        names = table.column_names
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise BadInputError(f"{path}: not a state of scan: {error}") from None
     columns = [*by, MEMORY]
-    if [name for name in table.column_names if name != _BEFORE] != columns or (not by and len(table) != 1):
+    if [name for name in names if name != _BEFORE] != columns or (not by and len(table) != 1):
         raise BadInputError(f"{path}: expected a state with columns {columns}, got {table.column_names}")
     for name in {MEMORY, _BEFORE} & set(table.column_names):
         if table[name].type not in (pa.float64(), pa.int64()) or (name == MEMORY and table[name].null_count):

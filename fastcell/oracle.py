@@ -163,12 +163,14 @@ def lstm_step(x, h, c, w_x, w_h, b_x, b_h, peephole, w_p, *, coupled, clip, acti
         total += (b_x[k] if b_x else 0.0) + (b_h[k] if b_h else 0.0) + seen
         return total if math.isnan(total) else min(max(total, -limit), limit)
 
-    p_i, p_f, p_o = (peephole[k * H : k * H + H] if peephole else [0.0] * H for k in range(3))
-    i = [gate(z(k, p_i[k] * c[k])) for k in range(H)]
-    f = [1 - i[k] if coupled else gate(z(H + k, p_f[k] * c[k])) for k in range(H)]
+    def peek(k):  # only where there are peepholes: 0 * an infinite c would be NaN
+        return peephole[k] * c[k % H] if peephole else 0.0
+
+    i = [gate(z(k, peek(k))) for k in range(H)]
+    f = [1 - i[k] if coupled else gate(z(H + k, peek(H + k))) for k in range(H)]
     g = [candidate(z(2 * H + k)) for k in range(H)]
     c = [f[k] * c[k] + i[k] * g[k] for k in range(H)]
-    h = [gate(z(3 * H + k, p_o[k] * c[k])) * output(c[k]) for k in range(H)]
+    h = [gate(z(3 * H + k, peek(2 * H + k))) * output(c[k]) for k in range(H)]
     return ([sum(map(_multiply, row, h)) for row in w_p] if w_p else h), c
 
 

@@ -64,10 +64,8 @@ def layouts(draw, x):
     way = draw(st.sampled_from(["C", "C", "F", "strided", "reversed", "read-only", "subclass", "list", "misaligned"]))
     if way == "F":
         return np.asfortranarray(x)
-    if way == "strided":
-        y = np.repeat(x, 2, axis=-1)[..., ::2] if x.ndim else x
-        y[...] = x
-        return y
+    if way == "strided" and x.ndim:
+        return np.repeat(x, 2, axis=-1)[..., ::2]
     if way == "reversed":
         return x[::-1].copy()[::-1] if x.ndim else x
     if way == "read-only":
@@ -283,7 +281,7 @@ def test_lstm(data):
     y, (h, c) = answer
     assert (y.dtype, h.dtype, c.dtype) == (net.dtype,) * 3
     values = [given["x"], *(given["state"] or ())]
-    if unbatched or not T or not B or np.size(given["x"]) > 200 or not all(map(real_and_small, values)):
+    if np.ndim(given["x"]) != 3 or not T or not B or np.size(given["x"]) > 200 or not all(map(real_and_small, values)):
         return
     x = np.asarray(given["x"], net.dtype)
     reset = given["reset"]

@@ -32,6 +32,19 @@ class ByArray:
         return self.x
 
 
+class ByDLPack:
+    """With methods, as NumPy 2.0 looks them up in the class."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __dlpack__(self, **options):
+        return self.x.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.x.__dlpack_device__()
+
+
 def from_torch(x):
     return pytest.importorskip("torch").from_numpy(x)
 
@@ -56,7 +69,7 @@ def from_xarray(x):
 KINDS = {
     "__array__": ByArray,
     "__array_interface__": lambda x: Exports(x, "__array_interface__"),
-    "__dlpack__": lambda x: Exports(x, "__dlpack__", "__dlpack_device__"),
+    "__dlpack__": ByDLPack,
     "buffer": memoryview,
     "array.array": lambda x: array.array("d", x.tolist()),
     "torch": from_torch,

@@ -15,13 +15,13 @@ FUNCTIONS = {
     "sigmoid": oracle.sigmoid,
     "tanh": math.tanh,
     "relu": lambda x: max(x, 0.0),
-    "hard_sigmoid": lambda x, alpha=0.2, beta=0.5: max(0.0, min(1.0, alpha * x + beta)),
-    "softsign": lambda x: x / (1 + abs(x)),
+    "hard_sigmoid": lambda x, alpha=0.2, beta=0.5: min(max(alpha * x + beta, 0.0), 1.0),  # in this order NaN stays
+    "softsign": lambda x: math.copysign(1.0, x) if math.isinf(x) else x / (1 + abs(x)),
     "leaky_relu": lambda x, alpha=0.01: x if x >= 0 else alpha * x,
     "elu": lambda x, alpha=1.0: x if x >= 0 else alpha * math.expm1(x),
     "softplus": lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))),
     "affine": lambda x, alpha=1.0, beta=0.0: alpha * x + beta,
-    "threshold": lambda x, alpha=1.0: x if x >= alpha else 0.0,
+    "threshold": lambda x, alpha=1.0: 0.0 if x < alpha else x,
     "scaled_tanh": lambda x, alpha=1.0, beta=1.0: alpha * math.tanh(beta * x),
     "identity": lambda x: x,
 }
