@@ -7,31 +7,38 @@ from typing import Any
 
 import numpy as np
 
+from fastcell._checks import Array
 from fastcell.cell import lstm_step
 from fastcell.lstm import LSTM
 from fastcell.recurrence import gated_scan, toy_scan
 
+_MANY = 6000  # steps, of which three columns are more than a small call has
 Job = tuple[str, Callable[[], Any]]
 
 
 def _scans() -> Iterator[Job]:
-    rules = np.ones((40, 64), np.int8)
-    keys = np.zeros(40, np.int64)
+    keys = np.zeros(_MANY, np.int64)
     for dtype in (np.float32, np.float64, np.int64):
-        x = np.ones((40, 64), dtype)
+        x, rules = np.ones((_MANY, 64), dtype), np.ones((_MANY, 64), np.int8)
         name = np.dtype(dtype).name
         for layout, order in (("columns", "C"), ("rows", "F")):
             a, r = np.asarray(x, order=order), np.asarray(rules, order=order)  # type: ignore[call-overload]
             yield f"toy_scan {name} {layout}", partial(toy_scan, a, r, r)
+            yield f"toy_scan {name} {layout}, few", partial(toy_scan, a[:, :3], r[:, :3], r[:, :3])
+            yield f"toy_scan {name} {layout}, small", partial(toy_scan, *(_few(array, order) for array in (a, r, r)))
             yield f"gated_scan {name} {layout}", partial(gated_scan, a, a, a, a * 0)
-        both: list[tuple[str, dict[str, Any]]] = [("sequence", {}), ("keys", {"keys": keys})]
-        for layout, options in both:
-            column, r = x[:, 0].copy(), rules[:, 0].copy()
-            yield f"toy_scan {name} {layout}", partial(toy_scan, column, r, r, **options)
-            yield f"gated_scan {name} {layout}", partial(gated_scan, column, column, column, column * 0, **options)
-    long = np.ones(1 << 15, np.float32)
-    many = np.ones(1 << 15, np.int8)
-    yield "toy_scan float32 sequence, threads", partial(toy_scan, long, many, many, threads=2)
+        column, r = x.ravel(), rules.ravel()
+        yield f"toy_scan {name} sequence", partial(toy_scan, column, r, r, threads=1)
+        yield f"toy_scan {name} sequence, small", partial(toy_scan, column[:40], r[:40], r[:40])
+        yield f"toy_scan {name} sequence, threads", partial(toy_scan, column, r, r, threads=2)
+        yield f"toy_scan {name} keys", partial(toy_scan, x[:, 0].copy(), r[:_MANY], r[:_MANY], keys=keys)
+        yield f"gated_scan {name} sequence", partial(gated_scan, column, column, column, column * 0)
+        yield f"gated_scan {name} keys", partial(gated_scan, *(x[:, 0].copy() for _ in range(4)), keys=keys)
+
+
+def _few(array: Array, order: Any) -> Array:
+    """Few steps of an array, of its layout."""
+    return np.array(array[:40], order=order)
 
 
 def _lstms() -> Iterator[Job]:
@@ -49,9 +56,9 @@ def _lstms() -> Iterator[Job]:
 def warmup(verbose: bool = False) -> float:
     """Compile and cache the usual kernels, so that later processes start with them.
 
-    Both scans in float32, float64 and int64 with int8 rules or gates of one dtype, in each layout and with keys; the
-    LSTM, `LSTMCell.step` and `lstm_step` in float32 and float64 with the standard activations. Other dtypes and
-    options compile at their first call.
+    Both scans in float32, float64 and int64 with int8 rules or gates of one dtype, small and large, in each layout and
+    with keys; the LSTM, `LSTMCell.step` and `lstm_step` in float32 and float64 with the standard activations. Other
+    dtypes and options compile at their first call.
 
     Parameters
     ----------

@@ -131,12 +131,15 @@ LAYOUTS = {
     "strided": _strided,
     "upside down": lambda x: np.ascontiguousarray(x[::-1])[::-1],
 }
+SMALL = recurrence._SMALL
 STEPS = 1, 3, 4, 5, LANES - 1, LANES, LANES + 1, 127, 130
 COLUMNS = 1, 2, LANES // 2 - 1, LANES // 2 + 1, LANES - 1, LANES, LANES + 1, 2 * LANES - 1, 2 * LANES + 3
 LENGTHS = 1, 2, 8 * LANES - 1, 8 * LANES, 8 * LANES + 1, 9 * LANES + 3, 128 * LANES - 1, 128 * LANES + 1, 257 * LANES
 
 
-def _toy(values, rules):
+def _toy(values, rules, small=0):
+    recurrence._SMALL = small  # by default these arrays, too, go to the kernels for large ones
+
     def call(x1, x2, x3, y, threads=1, **options):
         scan = fc.toy_scan(x1, x2, x3, out=y, threads=threads, **options)
         return scan.y, np.asarray(scan.state)
@@ -152,8 +155,9 @@ def _toy(values, rules):
 
 
 def toy_float32():
-    """The usual dtypes."""
+    """The usual dtypes, also as small calls in compiled code."""
     _toy("float32", "int8")
+    _toy("float32", "int8", SMALL)
 
 
 def toy_others():
