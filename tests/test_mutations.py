@@ -151,7 +151,7 @@ CHECKED = {
     "a small call drops its memory": Mutant(
         "calls", CALLS, "memory = 0.0 if r == -1 else (memory", "memory = 0.0 if r == -1 else (0.0"
     ),
-    "a small call takes any rule": Mutant("calls", CALLS, "likes[2], likes[2]):", "likes[2], likes[2] + 3):"),
+    "a small call takes any rule": Mutant("calls", CALLS, "B, likes[2], likes[2]):", "B, likes[2] + 3, likes[2]):"),
     "a small call writes over its input": Mutant("calls", CALLS, "return last <= other_first or", "return True or"),
     "threads begin with nothing": Mutant("lanes", "_dispatch.py", "begin, step, 0, 1,", "step, step, 0, 1,"),
     "a cell's second row reads the first's h": Mutant(
