@@ -110,6 +110,10 @@ class Run:
 
         return any(_threads.run(piece, pieces))
 
+    def _places(self, axis: int) -> list[Any]:
+        """Each array's address, and its stride along one axis."""
+        return [part for array in (*self.arrays, self.y) for part in (address(array), array.strides[axis])]
+
     def _in_lanes(self) -> bool:
         """Whether the arrays are such as `toy_lanes` takes: float32 and int8, the steps of a column side by side."""
         arrays = [*self.arrays, self.y]
@@ -119,7 +123,7 @@ class Run:
 
     def _lanes(self) -> None:
         T, B = self.y.shape
-        places = [part for array in (*self.arrays, self.y) for part in (address(array), array.strides[1])]
+        places = self._places(1)
         if B > 1 or self.threads == 1:
 
             def columns(first: int, last: int) -> None:
@@ -179,13 +183,13 @@ class Run:
 
     def _in_turn(self, sequence: Any) -> bool:
         """One column, whose steps only one thread can take."""
-        places = [part for array in (*self.arrays, self.y) for part in (address(array), array.strides[0])]
+        places = self._places(0)
         return bool(sequence(*places, address(self.a), len(self.y), self.fill, self.zero, *self.likes))
 
     def _sequence(self, sequence: Any) -> bool:
         """One column. Threads begin at multiples of SEQUENCE, as one thread's blocks do: the same sums either way."""
         T = len(self.y)
-        places = [part for array in (*self.arrays, self.y) for part in (address(array), array.strides[0])]
+        places = self._places(0)
         pieces = _threads.split(T, _toy_kernels.SEQUENCE, self.threads)
         starts = self._starts(pieces, places) if len(pieces) > 1 else None
         if starts is None:
