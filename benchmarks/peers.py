@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastcell.simd import LANES
+from fastcell.simd.vector import LANES
 
 from . import common, peers_lstm, peers_report, peers_toy
 from .table import commit, cpu

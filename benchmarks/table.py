@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 import fastcell as fc
-from fastcell.simd import LANES
+from fastcell.simd.vector import LANES
 
 from . import common, dataframes
 

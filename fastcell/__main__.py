@@ -85,15 +85,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = _parser().parse_args(argv)
     if arguments.command == "demo":
-        from fastcell._demo import demo
+        from fastcell._cli.demo import demo
 
         return demo(arguments.plot)
     if arguments.command == "simulate":
-        from fastcell._simulate import simulate
+        from fastcell._cli.simulate import simulate
 
         return simulate(arguments.agents, arguments.steps, arguments.hidden)
     if arguments.command == "verify":
-        from fastcell._verify import verify
+        from fastcell._cli.verify import verify
 
         return verify()
     if arguments.command == "warmup":
@@ -109,11 +109,11 @@ def _run(arguments: argparse.Namespace) -> int:
     command = arguments.command
     try:
         if command == "scan":
-            from fastcell._scan import scan
+            from fastcell._cli.scan import scan
 
             scan(arguments)
         else:
-            from fastcell._lstm_command import lstm
+            from fastcell._cli.lstm import lstm
 
             lstm(arguments)
     except (BadInputError, OSError) as error:

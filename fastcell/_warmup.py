@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastcell._checks import Array
-from fastcell.cell import lstm_step
-from fastcell.lstm import LSTM
-from fastcell.recurrence import gated_scan, toy_scan
+from fastcell.lstm.api import LSTM
+from fastcell.lstm.cell import lstm_step
+from fastcell.scan.api import gated_scan, toy_scan
 
 _MANY = 6000  # steps, of which three columns are more than a small call has
 Job = tuple[str, Callable[[], Any]]

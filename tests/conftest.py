@@ -6,7 +6,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")  # read when Keras is imported; 
 import pytest
 from hypothesis import settings
 
-from fastcell import recurrence
+from fastcell.scan import api as recurrence
 
 FLAX = {"linen": "flax.linen", "nnx": "flax.nnx", "jax": "jax"}
 

@@ -68,9 +68,9 @@ class Importers:
         >>> (factor * y[:, 0]).round(9)
         array([0., 3., 0., 5.])
         """
-        from fastcell import _rules
+        from fastcell.weights import rules
 
-        arguments, factor = _rules.lstm_arguments(scale, strength, dtype)
+        arguments, factor = rules.lstm_arguments(scale, strength, dtype)
         return cls(**arguments), factor
 
     @classmethod

@@ -1,0 +1,166 @@
+"""The scans over dataframes: pandas, Polars (eager and lazy) and PyArrow tables in, the same kind out."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+__all__ = ["Frames", "gated_scan", "toy_scan"]
+
+
+class Frames(NamedTuple):
+    """What a scan of a frame returns."""
+
+    frame: Any
+    """The frame that was given with one column more."""
+    state: Any
+    """A frame of the same kind: the columns of `by` and "memory", a row for each key. Pass it on as `state=`."""
+
+
+def toy_scan(
+    df: Any,
+    value: str,
+    control: str,
+    emit: str,
+    by: str | Sequence[str] | None = None,
+    state: Any = None,
+    *,
+    name: str = "y",
+    nulls: str = "raise",
+    fill: float = 0.0,
+    strict: bool = True,
+    threads: int | None = None,
+) -> Frames:
+    """Run the toy memory cell down a frame: a cumulative sum with reset and emit, for each key a memory of its own.
+
+    In each row, ``control = 1`` adds the value to the memory of the row's key, -1 resets that memory to 0, 0 keeps
+    it; then ``emit = 1`` outputs it::
+
+        a_t = a_{t-1} + value_t  |  0  |  a_{t-1}      for control_t = 1 | -1 | 0
+        y_t = a_t  |  fill                              for emit_t = 1 | 0
+
+    Parameters
+    ----------
+    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame or pyarrow.Table
+        Rows in the order of time.
+    value, control, emit : str
+        Columns of integers, floats or bool.
+    by : str or list of str, optional
+        Columns whose values together are a row's key: text, dates, categories, numbers, anything that can be
+        compared, in any order of rows. A null is a key like any other. Without, all rows have one memory.
+    state : frame of df's kind, optional
+        What an earlier call returned, or a frame of the columns of `by` and "memory". Keys that it doesn't hold
+        start from 0; keys that df doesn't hold stay in the state. For a LazyFrame it may be eager, too.
+    name : str
+        Of the new column.
+    nulls : "raise" or "keep"
+        What a null in value, control or emit is: an error that names its row, or 0: nothing to add, keep, silent.
+        In pandas nan is a null; in Polars and Arrow it is a number.
+    fill, strict, threads
+        As in `fastcell.toy_scan`.
+
+    Returns
+    -------
+    Frames(frame, state)
+        `frame` is df with the column `name`: float32 for float32 values, float64 for float64, int64 for integers; a
+        pandas index stays. `state` lists keys as they were first met, with float64 or int64 memories. Both are lazy
+        where df is: a query runs when it is collected, once for each of the two, so collect the state of one
+        chunk before it goes into the next.
+
+    Raises
+    ------
+    ValueError
+        A column that df hasn't, a rule that is none of those above or a null (its column and row are named; rows
+        count from 0), a state with other columns or a key twice.
+    TypeError
+        Something else than such a frame, a column of a wrong type, a state of another kind or with other types.
+    OverflowError
+        An integer memory leaves int64.
+    ImportError
+        Without narwhals and pyarrow: `pip install 'fastcell[frames]'`.
+
+    Notes
+    -----
+    Columns of numbers without nulls are read in place, those in several chunks are first joined. Integer keys that
+    lie near each other, dates and categories are numbered through a table in less time than the scan takes, text
+    through a hash table in about three times that. A query that is collected takes its columns as a whole.
+    Sums are those of `fastcell.toy_scan`.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> rain = pa.table({"town": ["A", "B", "A"], "mm": [2.0, 5.0, 1.0], "wet": [1, 1, 1], "last": [0, 1, 1]})
+    >>> frame, state = toy_scan(rain, value="mm", control="wet", emit="last", by="town")
+    >>> frame["y"].to_pylist()
+    [0.0, 5.0, 3.0]
+    >>> state.to_pylist()
+    [{'town': 'A', 'memory': 3.0}, {'town': 'B', 'memory': 5.0}]
+    >>> toy_scan(rain, "mm", "wet", "last", by="town", state=state).frame["y"].to_pylist()
+    [0.0, 10.0, 6.0]
+    """
+    roles = {"value": value, "control": control, "emit": emit}
+    return Frames(*_run("toy", df, roles, by, state, name, nulls, {"fill": fill, "strict": strict, "threads": threads}))
+
+
+def gated_scan(
+    df: Any,
+    value: str,
+    forget: str | float,
+    input: str | float,
+    output: str | float,
+    by: str | Sequence[str] | None = None,
+    state: Any = None,
+    *,
+    name: str = "y",
+    nulls: str = "raise",
+    threads: int | None = None,
+) -> Frames:
+    """Run the gated recurrence down a frame, for each key a memory of its own.
+
+    ::
+
+        a_t = forget_t * a_{t-1} + input_t * value_t
+        y_t = output_t * a_t
+
+    Parameters
+    ----------
+    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame or pyarrow.Table
+        Rows in the order of time.
+    value : str
+        A column of integers, floats or bool.
+    forget, input, output : str or number
+        Gates: a column, or one number for all rows.
+    nulls : "raise" or "keep"
+        What a null is: an error that names its row, or a value or input of 0, a forget gate of 1, an output of 0.
+    by, state, name, threads
+        As in `toy_scan`.
+
+    Returns
+    -------
+    Frames(frame, state)
+        As `toy_scan` returns it; the new column has the type of `fastcell.gated_scan`'s y.
+
+    Raises
+    ------
+    ValueError, TypeError, OverflowError, ImportError
+        As in `toy_scan`.
+
+    Notes
+    -----
+    Cost as in `toy_scan`, arithmetic as in `fastcell.gated_scan`.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> ticks = pa.table({"price": [8.0, 4.0, 4.0], "of": ["a", "b", "a"]})
+    >>> gated_scan(ticks, "price", forget=0.5, input=0.5, output=1, by="of").frame["y"].to_pylist()
+    [4.0, 2.0, 4.0]
+    """
+    roles = {"value": value, "forget": forget, "input": input, "output": output}
+    return Frames(*_run("gated", df, roles, by, state, name, nulls, {"threads": threads}))
+
+
+def _run(kind: str, df: Any, roles: dict[str, Any], by: Any, state: Any, name: Any, nulls: Any, options: Any) -> Any:
+    try:
+        from fastcell.frames import job
+    except ImportError as error:
+        raise ImportError("fastcell.frames needs narwhals and pyarrow: pip install 'fastcell[frames]'") from error
+    return job.Job(kind, roles, by, name, nulls, options).run(df, state)

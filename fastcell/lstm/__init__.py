@@ -1,0 +1,1 @@
+"""The LSTM: whole sequences, and a step at a time."""

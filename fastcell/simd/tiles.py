@@ -1,0 +1,224 @@
+"""Small blocks of vectors that stay in registers: transposition, and a tile of a matrix product."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastcell.simd.vector import (
+    VectorType,
+    _call,
+    _element,
+    _llvm,
+    _load_part,
+    _pointer,
+    _size,
+    _splat,
+    _store_part,
+    _suffix,
+    _width,
+)
+
+
+def _riffle(builder: Any, parts: list[Any], longest: int) -> list[Any]:
+    """Interleave the first half of a list of vectors with the second, as one riffles a pack of cards."""
+    length = parts[0].type.count
+    index = ir.VectorType(ir.IntType(32), min(2 * length, longest))
+    order = [k // 2 + (k % 2) * length for k in range(2 * length)]
+    orders = [order[k : k + index.count] for k in range(0, 2 * length, index.count)]
+    half = len(parts) // 2
+    return [
+        builder.shuffle_vector(a, b, ir.Constant(index, order))
+        for a, b in zip(parts[:half], parts[half:], strict=True)
+        for order in orders
+    ]
+
+
+@intrinsic(prefer_literal=True)
+def transpose(typingctx, source, source_stride, rows_there, to, to_stride, columns_there, like, rows, columns):
+    """Write the (rows, columns) block at `source` to `to` as (columns, rows): log2(rows) riffles in registers.
+
+    Strides are bytes from row to row. Where fewer rows are there to read, or columns to write, than the block has,
+    the last one stands for the others: read again, or written over. `rows` and `columns` are literal powers of two.
+    """
+    element, n, m = types.unliteral(like), rows.literal_value, columns.literal_value
+
+    def codegen(context, builder, sig, args):
+        def row(base, stride, there, k):
+            number = ir.Constant(there.type, k)
+            last = builder.sub(there, ir.Constant(there.type, 1))
+            number = builder.select(builder.icmp_signed("<", number, there), number, last)
+            return builder.add(base, builder.mul(number, stride))
+
+        parts = []
+        for k in range(n):
+            from_row = row(*args[:3], k)
+            loaded = builder.load(_pointer(builder, from_row, ir.VectorType(_element(element), m)))
+            loaded.align = _size(element)
+            parts.append(loaded)
+        for _ in range(n.bit_length() - 1):
+            parts = _riffle(builder, parts, max(n, m))
+        for k in reversed(range(m)):  # so that of columns written over the true one stays
+            whole, first = parts[k * n // max(n, m)], k * n % max(n, m)
+            pick = ir.Constant(ir.VectorType(ir.IntType(32), n), list(range(first, first + n)))
+            piece = builder.shuffle_vector(whole, whole, pick)
+            stored = builder.store(piece, _pointer(builder, row(*args[3:6], k), piece.type))
+            stored.align = _size(element)
+
+    sig = types.void(types.uintp, types.intp, types.intp, types.uintp, types.intp, types.intp, like, rows, columns)
+    return sig, codegen
+
+
+def _pick(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
+
+
+def _together(builder: Any, parts: list[Any]) -> Any:
+    """Vectors one after the other in one."""
+    while len(parts) > 1:
+        order = list(range(2 * parts[0].type.count))
+        parts = [_pick(builder, a, b, order) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def _row_parts(builder: Any, dtype: types.Type, source: Any, stride: Any, left: Any, pieces: int) -> list[list[Any]]:
+    """8 rows of 8 values, `stride` bytes apart, each in as many pieces; only the first `left` of each if given."""
+    rows, lanes = [], 8 // pieces
+    for k in range(8):
+        place = builder.add(source, builder.mul(ir.Constant(stride.type, k), stride))
+        if left is None:
+            places = [builder.add(place, ir.Constant(place.type, n * lanes * _size(dtype))) for n in range(pieces)]
+            rows.append([_load_part(builder, VectorType(dtype, lanes), one, None) for one in places])
+        else:
+            row = _load_part(builder, VectorType(dtype, 8), place, left)
+            rows.append([_pick(builder, row, row, list(range(n * lanes, (n + 1) * lanes))) for n in range(pieces)])
+    return rows
+
+
+_LOW, _HIGH = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]
+_LOW_TWO, _HIGH_TWO = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
+
+
+def _fours(builder: Any, a: Any, b: Any, c: Any, d: Any) -> list[Any]:
+    """Two squares of 4 by 4 side by side in four vectors, both transposed: within 128 bits shuffles are cheapest."""
+    halves = [(_pick(builder, a, b, order), _pick(builder, c, d, order)) for order in (_LOW, _HIGH)]
+    return [_pick(builder, *pair, order) for pair in halves for order in (_LOW_TWO, _HIGH_TWO)]
+
+
+@intrinsic
+def load_square(typingctx, source, stride, like, left):
+    """The 8 by 8 values whose rows are `stride` bytes apart: a tuple of its columns.
+
+    `left`, None for all, is how many values of each row are there; the columns after them are 0.
+    """
+    dtype = types.unliteral(like)
+
+    def codegen(context, builder, sig, args):
+        rows = _row_parts(builder, dtype, args[0], args[1], None if sig.args[3] == types.none else args[3], 2)
+        columns = []
+        for half in range(2):
+            fours = [_together(builder, [rows[k][half], rows[k + 4][half]]) for k in range(4)]
+            columns += _fours(builder, *fours)
+        return context.make_tuple(builder, sig.return_type, columns)
+
+    return types.UniTuple(VectorType(dtype, 8), 8)(types.uintp, types.intp, like, left), codegen
+
+
+@intrinsic
+def store_square(typingctx, to, stride, columns, left):
+    """Write 8 columns of 8 values as rows `stride` bytes apart; only the first `left` of each row, None for all."""
+
+    def codegen(context, builder, sig, args):
+        parts = cgutils.unpack_tuple(builder, args[2])
+        first, second = _fours(builder, *parts[:4]), _fours(builder, *parts[4:])
+        for k in range(8):
+            lanes = list(range(k // 4 * 4, k // 4 * 4 + 4))
+            row = _pick(builder, first[k % 4], second[k % 4], lanes + [lane + 8 for lane in lanes])
+            place = builder.add(args[0], builder.mul(ir.Constant(args[1].type, k), args[1]))
+            _store_part(builder, columns.dtype, place, row, None if sig.args[3] == types.none else args[3])
+
+    return types.void(types.uintp, types.intp, columns, left), codegen
+
+
+@intrinsic
+def load_bytes(typingctx, source, stride, left):
+    """8 by 8 bytes whose rows are `stride` bytes apart, column after column in one vector of 64; `left` as above."""
+
+    def codegen(context, builder, sig, args):
+        rows = _row_parts(builder, types.int8, args[0], args[1], None if sig.args[2] == types.none else args[2], 1)
+        one = _together(builder, [row for (row,) in rows])
+        return _pick(builder, one, one, [8 * (k % 8) + k // 8 for k in range(64)])
+
+    return VectorType(types.int8, 64)(types.uintp, types.intp, left), codegen
+
+
+@intrinsic(prefer_literal=True)
+def multiply_add(
+    typingctx, start, start_stride, to, to_stride, w, w_stride, rows_at, offset, steps, like, rows, groups
+):
+    """to[r, g] = start[r, g] + sum over k of w[g, k] * x[r][k], in one chain of fma for each element, k upward.
+
+    An element of `start`, `to` and `w` is four vectors side by side. Their groups' strides are those four vectors
+    and `w_stride`, their rows' `start_stride` and `to_stride`, all in bytes. Row r of x begins at the address that
+    stands at `rows_at`, r int64 on, plus `offset`; its `steps` values lie side by side. The 4 * rows * groups sums
+    stay in registers if there are as many: `rows` and `groups` are literals.
+    """
+    dtype, n, m = types.unliteral(like), rows.literal_value, groups.literal_value
+    vector = VectorType(dtype, _width(dtype))
+    kind, row_bytes = _llvm(vector), 4 * _width(dtype) * _size(dtype)
+
+    def codegen(context, builder, sig, args):
+        start, start_stride, to, to_stride, w, w_stride, rows_at, offset, steps, *_ = args
+        word = offset.type
+
+        def plus(base, number, stride=1):
+            return builder.add(base, builder.mul(ir.Constant(word, number), stride) if number else ir.Constant(word, 0))
+
+        def constant(number):
+            return ir.Constant(word, number)
+
+        def whole(base, number):
+            place = _pointer(builder, builder.add(base, constant(number * row_bytes // 4)), kind)
+            return place
+
+        def load(base, number):
+            loaded = builder.load(whole(base, number))
+            loaded.align = _size(dtype)
+            return loaded
+
+        x = []
+        for r in range(n):
+            at = builder.load(_pointer(builder, plus(rows_at, r, constant(8)), word))
+            x.append(builder.add(at, offset))
+        sums = {}
+        for r in range(n):
+            row = plus(start, r, start_stride)
+            for v in range(4 * m):
+                sums[r, v] = cgutils.alloca_once(builder, kind)
+                builder.store(load(row, v), sums[r, v])
+        with cgutils.for_range(builder, steps) as loop:
+            k = loop.index
+            weights = builder.add(w, builder.mul(k, constant(row_bytes)))
+            x_k = builder.mul(k, constant(_size(dtype)))
+            values = []
+            for r in range(n):
+                value = builder.load(_pointer(builder, builder.add(x[r], x_k), _element(dtype)))
+                value.align = _size(dtype)
+                values.append(_splat(builder, vector, value))
+            for v in range(4 * m):
+                weight = load(plus(weights, v // 4, w_stride), v % 4)
+                for r in range(n):
+                    total = _call(
+                        builder, f"llvm.fma.{_suffix(vector)}", kind, [weight, values[r], builder.load(sums[r, v])]
+                    )
+                    builder.store(total, sums[r, v])
+        for r in range(n):
+            row = plus(to, r, to_stride)
+            for v in range(4 * m):
+                builder.store(builder.load(sums[r, v]), whole(row, v)).align = _size(dtype)
+
+    word = types.intp
+    sig = types.void(word, word, word, word, word, word, word, word, word, like, rows, groups)
+    return sig, codegen

@@ -1,0 +1,108 @@
+"""An LSTM's trace: one layer and direction stepped through time, and what its gates were."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastcell import _checks
+from fastcell._checks import Array
+from fastcell.lstm.api import _STANDARD, LSTM, _activation_codes
+from fastcell.lstm.driver import suffix
+from fastcell.simd.activations import KNOWN
+from fastcell.simd.vector import LANES, address
+from fastcell.trace.api import Trace
+from fastcell.trace.kernels import lstm_gates
+
+
+def lstm_trace(
+    lstm: LSTM, x: Any, state: Any, layer: int, direction: int, lengths: Any, reset: Any, batch_first: bool | None
+) -> Trace:
+    """Step one layer and direction through time, as the forward pass does bit for bit, and work out its gates."""
+    for name, given, most in (("layer", layer, lstm.num_layers), ("direction", direction, lstm.directions)):
+        if _checks.size(name, given, 0) >= most:
+            raise ValueError(f"{name} must be below {most}, got {given}")
+    lstm(x, state, lengths=lengths, reset=reset, batch_first=batch_first)  # checks the arguments
+    x = np.asarray(x).astype(lstm.dtype)
+    unbatched = x.ndim == 2
+    first = (lstm.batch_first if batch_first is None else batch_first) and not unbatched
+    x = x[:, None] if unbatched else x.transpose(1, 0, 2) if first else x
+    T, B, _ = x.shape
+    k = layer * lstm.directions
+    shapes = (k + lstm.directions, B, lstm.output_size), (k + lstm.directions, B, lstm.hidden_size)
+    h, c = (np.zeros(s, lstm.dtype) for s in shapes) if state is None else lstm._state(state, B, unbatched)
+    flags = None if reset is None else lstm._reset(reset, T, B, first, unbatched)
+    if layer:
+        x, _ = _part(lstm, range(layer))(x, (h[:k], c[:k]), lengths=lengths, reset=flags)
+    ends = np.full(B, T) if lengths is None else np.asarray(lengths).astype(np.int64)
+    step = np.arange(T)[:, None]
+    order = np.maximum(ends - 1 - step, 0) if lstm.reverse or direction else np.broadcast_to(step, (T, B))
+    x = np.take_along_axis(x, order[:, :, None], 0)
+    k += direction
+    one = _part(lstm, [layer], direction)
+    hs, cs = _stepped(one, x, h[k], c[k], flags)
+    gates = _gates(one, x, hs[0], *cs)
+    whole = [np.take_along_axis(part, order[:, :, None], 0) for part in (*gates, cs[1], hs[1])]
+    for part in whole:
+        part[step >= ends] = 0
+    trace = Trace(*(part[:, 0] for part in whole)) if unbatched else Trace(*whole)
+    trace.lengths = None if lengths is None else ends
+    return trace
+
+
+def _part(lstm: LSTM, layers: Sequence[int], direction: int | None = None) -> LSTM:
+    """An LSTM of some of the layers, counted from 0; of one direction alone, that runs forward."""
+    found = lstm.state_dict()
+    weights: dict[str, Array] = {}
+    for k, layer in enumerate(layers):
+        for d in range(lstm.directions) if direction is None else [direction]:
+            end, new = suffix(layer, d), suffix(k, d if direction is None else 0)
+            weights |= {n.removesuffix(end) + new: found[n] for n in found if n.endswith(end)}
+    functions = lstm.activations
+    if direction is not None:
+        functions = functions[3 * direction :][:3] or functions
+    return type(lstm)(
+        weights["weight_ih_l0"].shape[1], lstm.hidden_size, len(layers), bias=lstm.bias,
+        bidirectional=direction is None and lstm.bidirectional, proj_size=lstm.proj_size,
+        reverse=direction is None and lstm.reverse, peepholes=lstm.peepholes, coupled=lstm.coupled, clip=lstm.clip,
+        activations=functions, dtype=lstm.dtype, weights=weights,
+    )  # fmt: skip
+
+
+def _stepped(one: LSTM, x: Array, h: Array, c: Array, reset: Array | None) -> tuple[Array, Array]:
+    """h and c, each before and after every step: (2, T, B, ...)."""
+    T, B, _ = x.shape
+    hs, cs = (np.empty((2, T, B, part.shape[1]), one.dtype) for part in (h, c))
+    for t in range(T):
+        hs[0, t], cs[0, t] = h, c
+        if reset is not None:
+            hs[0, t, reset[t]] = cs[0, t, reset[t]] = 0
+        _, ((h,), (c,)) = one(x[t : t + 1], (hs[:1, t], cs[:1, t]))
+        hs[1, t], cs[1, t] = h, c
+    return hs, cs
+
+
+def _gates(one: LSTM, x: Array, h: Array, c: Array, c_new: Array) -> Array:
+    """i, f, g, o of a layer's steps, (4, T, B, H), from x, h and c before them, and c after."""
+    (T, B, I), H, R = x.shape, one.hidden_size, one.output_size
+    wide = -(-H // LANES) * LANES
+    weights, dtype = one.state_dict(), one.dtype
+
+    def padded(part: Array) -> Array:
+        room = np.zeros((*part.shape[:-1], wide), dtype)
+        room[..., :H] = part
+        return room
+
+    biases = [weights[name] for name in ("bias_ih_l0", "bias_hh_l0") if name in weights]
+    bias = sum(biases, np.zeros(4 * H, dtype))
+    w = np.concatenate([bias[None], weights["weight_ih_l0"].T, weights["weight_hh_l0"].T])
+    w, cs = padded(w.reshape(1 + I + R, 4, H)), padded(np.stack([c, c_new]))
+    peephole = padded(weights["weight_peephole_l0"].reshape(3, H)) if one.peepholes else None
+    x, h, out = np.ascontiguousarray(x), np.ascontiguousarray(h), np.empty((4, T, B, wide), dtype)
+    (codes,) = _activation_codes(one.activations, 1)
+    functions = np.array([KNOWN[name] for name in _STANDARD]) if codes is None else codes
+    lstm_gates(
+        address(x), address(h), address(cs), address(w), 0 if peephole is None else address(peephole), address(out),
+        (T * B, I, R, wide), functions, np.inf if one.clip is None else one.clip, one.coupled, dtype.type(0),
+    )  # fmt: skip
+    return out[..., :H].copy()

@@ -1,0 +1,131 @@
+"""Peers of the benchmarks give fastcell's answers, and what was measured is written as it is, losses too."""
+
+import json
+import xml.etree.ElementTree
+
+import pytest
+
+from benchmarks import bench_peers, common, peers_lstm, peers_report, peers_toy
+from tests.helpers.processes import python
+
+PEERS = [("lstm", name) for name in peers_lstm.PEERS] + [
+    (problem, name) for problem, work in peers_toy.WORK.items() for name in work.peers
+]
+# In a process of its own: Keras runs on JAX there, and what JAX, OpenVINO and torch do to a process ends with it.
+ANSWERS = """
+import json, numpy as np
+from benchmarks import peers_lstm, peers_toy
+
+def answers(peers, wanted, *arguments):
+    found = {}
+    for name, peer in peers.items():
+        if not peer.missing():
+            y = np.asarray(peer.prepare(*arguments, 2)())
+            found[name] = y.shape == wanted.shape, float(abs(y - wanted).max())
+    return found
+
+lstm, x = peers_lstm.problem((5, 3, 4, 7))
+found = {"lstm": answers(peers_lstm.PEERS, lstm(x)[0], lstm, x)}
+lstm, x = peers_lstm.problem((5, 1, 4, 7))
+found["one row"] = answers(peers_lstm.PEERS, lstm(x)[0], lstm, x)
+for problem, work in peers_toy.WORK.items():
+    data = work.data(20_000)
+    found[problem] = answers(work.peers, work.fastcell(data, 1), data)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers():
+    done = python("-c", ANSWERS, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("problem", "name"), PEERS)
+def test_peers_agree(problem, name, request):
+    peer = (peers_lstm.PEERS if problem == "lstm" else peers_toy.WORK[problem].peers)[name]
+    if peer.missing():
+        pytest.skip(f"{' and '.join(peer.missing())} is what is compared with: pip install 'fastcell[peers]'")
+    answers = request.getfixturevalue("answers")
+    for which in ("lstm", "one row") if problem == "lstm" else (problem,):
+        shape, difference = answers[which][name]
+        assert shape
+        assert difference < 2e-6  # float32 sums of some tens, in another order
+
+
+def test_a_peer_that_differs_is_found(monkeypatch):
+    work = peers_toy.WORK["one sequence"]
+    liar = common.Peer((), lambda problem, threads: lambda: problem.x1)
+    monkeypatch.setitem(peers_toy.WORK, "one sequence", work._replace(peers={"liar": liar}))
+    with pytest.raises(AssertionError, match="liar, one sequence"):
+        peers_toy.calls("one sequence", 1, size=100)
+
+
+def test_a_peer_on_the_dashboard():
+    suite, allowed = bench_peers.ToyPeers(), common.cores()
+    suite.setup("plain njit loop", "10,000 keys")
+    try:
+        assert len(common.cores()) == 1
+        assert suite.track_toy_peer("plain njit loop", "10,000 keys") > 0
+    finally:
+        suite.teardown("plain njit loop", "10,000 keys")
+    assert common.cores() == allowed
+
+
+def test_a_peer_that_is_not_there_is_skipped(monkeypatch):
+    monkeypatch.setitem(peers_lstm.PEERS, "PyTorch", common.Peer(("no_such_library",), None))
+    for suite, name, place, message in (
+        (bench_peers.LSTMPeers(), "PyTorch", "one row, 16 units", "PyTorch is not installed"),
+        (bench_peers.ToyPeers(), "SciPy", "one sequence", "SciPy has no equal"),
+    ):
+        with pytest.raises(NotImplementedError, match=message):
+            suite.setup(name, place)
+        suite.teardown(name, place)
+
+
+def made_up(threads):
+    """PyTorch loses, OpenVINO wins, the others are not installed."""
+    lstm = {"fastcell": 2e-3 / threads, "PyTorch": 3e-3, "OpenVINO": 1e-3, "float64": 5e-3}
+    steps = {"cell.step": 2e-6, "lstm_step under njit": 1e-6, "onnxruntime": 1.5e-5}
+    toy = {"fastcell": 0.2, "plain njit loop": 0.25}
+    return {
+        "threads": threads, "sgemm": threads * 1e11, "lstm": {"100, 16, 64, 64": lstm}, "toy": {"one sequence": toy},
+        "steps": {"1, 16": steps} if threads == 1 else {},
+    }  # fmt: skip
+
+
+def test_tables_show_losses():
+    lines = peers_report.markdown([made_up(1), made_up(2)], "A machine; a date").splitlines()
+    assert lines[0] == "A machine; a date; sgemm 100 and 200 GFLOP/s on one thread and two threads."
+    rows = [line for line in lines if line.startswith(("| 1", "| one sequence"))]
+    assert rows == [
+        "| 100, 16, 64, 64 | 2.00 | 3.00 | - | **1.00** | - | - | **0.50** | 0.52 | 0.40 |",
+        "| 100, 16, 64, 64 | 1.00 | 3.00 | - | 1.00 | - | - | 1.00 | 0.52 | 2.00 |",
+        "| 1, 16 | 2.00 | 1.00 | 15.00 | - | 7.50 |",
+        "| one sequence | 1 | 200 | 250 | - | - | - | - | - | - | 1.25 |",
+        "| one sequence | 2 | 200 | 250 | - | - | - | - | - | - | 1.25 |",
+    ]
+    assert "Geometric mean over the best peer: 0.50." in lines
+    widths = [{line.count("|") for line in block.splitlines()} for block in "\n".join(lines).split("\n\n")]
+    assert all(len(width) == 1 for width in widths)
+
+
+def test_only_the_block_in_readme_changes(tmp_path):
+    pytest.importorskip("matplotlib", reason="pip install 'fastcell[plot]'")
+    (tmp_path / "benchmarks").mkdir()
+    readme, plot = tmp_path / "README.md", tmp_path / peers_report.PLOT
+    readme.write_text(f"before\n{peers_report.BEGIN}\nold\n{peers_report.END}\nafter\n")
+    written = []
+    for _ in range(2):
+        peers_report.write(tmp_path, [made_up(1), made_up(2)], "A machine; a date")
+        written.append((readme.read_text(), plot.read_bytes()))
+    assert written[0] == written[1]
+    text = written[0][0]
+    assert text.startswith(f"before\n{peers_report.BEGIN}\nA machine; a date")
+    assert text.endswith(f"\n{peers_report.END}\nafter\n")
+    assert "old" not in text
+    drawing = xml.etree.ElementTree.parse(plot)
+    words = {element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"PyTorch", "OpenVINO", "plain njit loop", "100, 16, 64, 64", "A machine", "a date"} <= words
+    assert "Keras" not in words

@@ -1,0 +1,42 @@
+"""Python in a process of its own, on the package as it is or on a copy that a test may break."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import fastcell
+
+PACKAGE = Path(fastcell.__file__).parent
+ROOT = Path(__file__).parents[2]
+CHECKS = str(Path(__file__).with_name("quick_checks.py"))
+
+
+def copy_package(folder: Path) -> Path:
+    """Copy the package into a folder, from which `python(..., package=copy)` imports it."""
+    return shutil.copytree(PACKAGE, folder / "fastcell", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def replace(source: Path, old: str, new: str) -> None:
+    """Change a source file, wherever it says `old`."""
+    text = source.read_text()
+    assert old in text, f"{source.name} no longer says {old!r}: say it here as it is there now"
+    source.write_text(text.replace(old, new))
+
+
+def python(
+    *arguments: str, package: Path = PACKAGE, timeout: float = 200, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python; `environment` changes variables."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FASTCELL_", "NUMBA_"))}
+    found = f"{package.parent}{os.pathsep}{ROOT}"
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=inherited | {"PYTHONPATH": found, "PYTHONDONTWRITEBYTECODE": "1"} | environment,
+        cwd=package.parent,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )

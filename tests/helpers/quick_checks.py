@@ -1,0 +1,199 @@
+"""A few checks of the kernels against the oracle, for a process of their own: `python quick_checks.py [NAME ...]`.
+
+Each takes a few seconds, most of them to compile, and one kernel as far as it can.
+"""
+
+import sys
+
+import numpy as np
+
+import fastcell as fc
+from fastcell.scan import api as recurrence
+from tests.helpers import expected
+
+small = recurrence._SMALL
+recurrence._SMALL = 0  # the kernels for large arrays are checked on small ones
+
+
+def inputs(shape, dtype, order="C", resets=0.02):
+    rng = np.random.default_rng([7, *shape])
+    x1 = rng.standard_normal(shape) if dtype[0] == "f" else rng.integers(-100, 100, shape)
+    x2 = np.where(rng.random(shape) < resets, -1, rng.integers(0, 2, shape)).astype(np.int8)
+    x3 = rng.integers(0, 2, shape).astype(np.int8)
+    return [np.asarray(x, order=order) for x in (x1.astype(dtype), x2, x3)]
+
+
+def whole_numbers(shape, **options):
+    """Values that float64 sums exactly in any order."""
+    x1, x2, x3 = inputs(shape, "int64", **options)
+    return x1.astype(np.float64), x2, x3
+
+
+def gates(shape, order="C"):
+    rng = np.random.default_rng([7, *shape])
+    return [np.asarray(rng.uniform(-1, 1, shape), order=order) for _ in range(4)]
+
+
+def columns():
+    for shape in ((1, 16), (40, 32), (41, 37), (5, 17)):
+        arrays = inputs(shape, "float32")
+        for threads in (1, 2):
+            got = fc.toy_scan(*arrays, threads=threads)
+            expected.agree(got, expected.toy(*arrays), f"{shape}, {threads} threads")
+
+
+def strips():
+    for shape in ((1, 1, 2), (300, 3), (140, 37), (7, 16)):
+        arrays = inputs(shape, "float64", "F")
+        for threads in (1, 2):
+            got = fc.toy_scan(*arrays, threads=threads)
+            expected.agree(got, expected.toy(*arrays), f"{shape}, {threads} threads")
+
+
+def lanes():
+    """Whole numbers as float32, steps side by side: every tail of eight and of 64, columns by eights and one by one."""
+    for shape in ((8, 1), (9, 2), (63, 3), (64, 1), (190, 2), (1000, 1), (8, 8), (21, 16), (530, 9), (65, 25)):
+        for resets in (0, 0.02, 0.3):
+            x1, x2, x3 = inputs(shape, "int64", "F", resets)
+            arrays = x1.astype(np.float32), x2, x3
+            state = np.arange(1.0, 1.0 + shape[1])
+            for threads in (1, 2, 7):
+                case = f"{shape}, resets {resets}, {threads} threads"
+                expected.agree(
+                    fc.toy_scan(*arrays, state=state, threads=threads), expected.toy(*arrays, state=state), case
+                )
+
+
+def calls():
+    """Small calls, in compiled code at once."""
+    recurrence._SMALL = small
+    for shape in ((1,), (40,), (200,), (7, 5), (70, 3)):
+        for order in "CF":
+            arrays = inputs(shape, "float32", order)
+            state = np.arange(1.0, 1.0 + shape[1]) if len(shape) > 1 else 1.0
+            expected.agree(fc.toy_scan(*arrays, state=state), expected.toy(*arrays, state=state), f"{shape}, {order}")
+    x1, x2, x3 = inputs((40,), "float32")
+    for bad in (x2, x3):
+        kept, bad[7] = bad[7], 3
+        try:
+            fc.toy_scan(x1, x2, x3)
+        except ValueError:
+            bad[7] = kept
+        else:
+            raise AssertionError("a rule that is none went unnoticed")
+    try:
+        fc.toy_scan(x1, x2, x3, out=x1)
+    except ValueError:
+        return
+    raise AssertionError("an out that overlaps went unnoticed")
+
+
+def sequence():
+    for T in (1, 60, 200, 1100, 9000):
+        for resets in (0, 0.001, 0.3):
+            arrays = whole_numbers((T,), resets=resets)
+            for threads in (1, 2):
+                case = f"{T} steps, resets {resets}, {threads} threads"
+                expected.agree(fc.toy_scan(*arrays, state=3.0, threads=threads), expected.toy(*arrays, state=3.0), case)
+
+
+def overflowing_floats():
+    """In order they overflow; the second and third, in one segment, would cancel if added up first."""
+    x1 = np.zeros(2048)
+    x1[[700, 901, 990]] = 1.7e308, 5e307, -5e307
+    arrays = x1, np.ones(2048, np.int8), np.ones(2048, np.int8)
+    expected.agree(fc.toy_scan(*arrays), expected.toy(*arrays))
+
+
+def keyed():
+    arrays = inputs((90,), "float32")
+    keys = np.arange(90) * 7 % 11
+    expected.agree(fc.toy_scan(*arrays, keys=keys), expected.toy(*arrays, keys=keys))
+
+
+def integers():
+    x1, x2, x3 = inputs((90,), "int64")
+    keys = np.arange(90) % 2
+    x1[x2 == 0] = np.iinfo(np.int64).max  # not added, so not too large
+    expected.agree(fc.toy_scan(x1, x2, x3, keys=keys), expected.toy(x1, x2, x3, keys=keys))
+    x1[5], x2[5:8], x1[7] = np.iinfo(np.int64).max, 1, 300
+    try:
+        fc.toy_scan(x1, x2, x3, keys=keys)
+    except OverflowError:
+        return
+    raise AssertionError("an overflow went unnoticed")
+
+
+def other_rules():
+    rules = np.array([1, 2, 255, 0, 1], np.uint8)
+    arrays = np.ones(5), rules, rules
+    keys = np.zeros(5, np.int64)
+    expected.agree(
+        fc.toy_scan(*arrays, keys=keys, strict=False, fill=-1), expected.toy(*arrays, keys=keys, strict=False, fill=-1)
+    )
+
+
+def gated_columns():
+    for shape in ((1, 16), (41, 37)):
+        arrays = gates(shape)
+        for threads in (1, 2):
+            got = fc.gated_scan(*arrays, threads=threads)
+            expected.agree(got, expected.gated(*arrays), f"{shape}, {threads} threads")
+
+
+def gated_strips():
+    for shape in ((300, 3), (140, 37)):
+        arrays = gates(shape, "F")
+        expected.agree(fc.gated_scan(*arrays), expected.gated(*arrays), f"{shape}")
+
+
+def gated_keyed():
+    arrays = gates((90,))
+    keys = np.arange(90) * 7 % 11
+    expected.agree(fc.gated_scan(*arrays), expected.gated(*arrays))
+    expected.agree(fc.gated_scan(*arrays, keys=keys), expected.gated(*arrays, keys=keys))
+
+
+def lstm():
+    """Every tile and tail: 1 to 13 rows; units, inputs and projections around the vectors; both special and plain."""
+    from tests.lstm import test_lstm
+
+    for options in ({}, {"peepholes": True, "clip": 0.5, "activations": ("hard_sigmoid", "softsign", "elu")}):
+        for dtype in ("float32", "float64"):
+            for H, P in ((9, 0), (40, 7)):
+                cell = fc.LSTM(5, H, 2, bidirectional=True, proj_size=P, dtype=dtype, seed=H, **options)
+                for B in (1, 2, 5, 13):
+                    test_lstm.check(
+                        cell, test_lstm.normal((3, B, 5), dtype, B), lengths=[3, 1, 2, 0, 3][:B] + [2] * (B - 5)
+                    )
+
+
+def cell():
+    """Steps beside the whole sequence: rows alone and together, tails, two groups at once."""
+    from tests.lstm import test_lstm
+
+    for H in (5, 9):
+        net = fc.LSTM(3, H, seed=H)
+        for B in (1, 2):
+            x = test_lstm.normal((4, B, 3), seed=B)
+            h, c = np.zeros((B, H), np.float32), np.zeros((B, H), np.float32)
+            for x_t in x:
+                net.cell().step(x_t, h, c)
+            _, wanted_h, wanted_c = test_lstm.by_oracle(net, x)
+            assert np.abs(h - wanted_h[0]).max() < 1e-5, f"h, {H} units, {B} rows"
+            assert np.abs(c - wanted_c[0]).max() < 1e-5, f"c, {H} units, {B} rows"
+
+
+CHECKS = {
+    check.__name__: check
+    for check in (
+        columns, strips, lanes, calls, sequence, overflowing_floats, keyed, integers, other_rules,
+        gated_columns, gated_strips, gated_keyed, lstm, cell,
+    )
+}  # fmt: skip
+
+if __name__ == "__main__":
+    print(fc.__file__)
+    for name in sys.argv[1:] or CHECKS:
+        CHECKS[name]()
+        print(name, "agrees with the oracle")

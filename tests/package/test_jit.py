@@ -1,0 +1,136 @@
+"""The compile cache: of all sources, and never in the way. Each test runs a copy of the package in a new process."""
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import fastcell
+from fastcell import _jit
+
+SCAN = "import fastcell as fc; print(fc.toy_scan([1.0, 2.0], [1, 1], [1, 1]).y.tolist())"
+
+
+@pytest.fixture
+def package(tmp_path):
+    copy = tmp_path / "fastcell"
+    shutil.copytree(Path(fastcell.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+def run(package, code=SCAN, **environment):
+    environment = {"NUMBA_CACHE_DIR": str(package.parent / "cache"), "PYTHONPATH": str(package.parent), **environment}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=package.parent,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def entries(package):
+    return sorted((package.parent / "cache").rglob("*toy_sequence-*.nbc"))
+
+
+def test_an_edit_of_any_file_is_seen(package):
+    first = run(package)
+    assert first.stdout == "[1.0, 3.0]\n", first.stderr
+    (entry,) = entries(package)
+    stamp = entry.stat().st_mtime_ns
+    assert run(package).stdout == first.stdout
+    assert entry.stat().st_mtime_ns == stamp  # came from the cache
+    simd = package / "simd" / "vector.py"
+    source = simd.read_text()
+    first_lane = "return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))"
+    assert source.count(first_lane) == 1
+    simd.write_text(source.replace(first_lane, f"return builder.fneg({first_lane.removeprefix('return ')})"))
+    edited = run(package)
+    assert edited.stdout == "[-1.0, -3.0]\n", edited.stderr  # toy_sequence's own file has not changed
+
+
+def test_the_cache_can_be_turned_off(package):
+    assert run(package, FASTCELL_CACHE="0").stdout == "[1.0, 3.0]\n"
+    assert not entries(package)
+
+
+def test_a_damaged_cache_costs_one_warning(package):
+    run(package)
+    for entry in (package.parent / "cache").rglob("*.nb?"):
+        entry.write_bytes(b"garbage")
+    again = run(package)
+    assert again.stdout == "[1.0, 3.0]\n", again.stderr
+    assert again.stderr.count("RuntimeWarning") == 1
+
+
+def test_the_vector_width_is_checked(package):
+    wrong = run(package, FASTCELL_VECTOR_BITS="7")
+    assert "FASTCELL_VECTOR_BITS must be 128, 256 or 512, got '7'" in wrong.stderr
+
+
+# By the kernel that compiles fastest.
+KEYED = "import fastcell as fc; print(fc.toy_scan([1.0, 2.0], [1, 1], [1, 1], keys=[0, 0], strict=False).y.tolist())"
+
+
+def test_nothing_is_written_anywhere_with_the_cache_off(package):
+    run(package, KEYED, FASTCELL_CACHE="0")
+    assert not list(package.parent.rglob("*.nb?"))
+
+
+def test_each_vector_width_has_entries_of_its_own(package):
+    for bits, count in (("128", 1), ("256", 2), ("128", 2)):
+        assert run(package, KEYED, FASTCELL_VECTOR_BITS=bits).stdout == "[1.0, 3.0]\n"
+        assert len(list((package.parent / "cache").rglob("*toy_keyed-*.nbc"))) == count, f"after {bits}"
+
+
+_PACKAGE = Path(fastcell.__file__).parent
+SOURCES = sorted(file.relative_to(_PACKAGE).as_posix() for file in _PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_token_changes_with_every_source(name, package, monkeypatch):
+    monkeypatch.setattr(_jit, "_PACKAGE", package)
+    assert _jit._hash_sources() == _jit.CACHE_TOKEN
+    source = package / name
+    with source.open("a") as file:
+        file.write("\n")
+    longer = _jit._hash_sources()
+    source.rename(package / "renamed.py")
+    renamed = _jit._hash_sources()
+    (package / "renamed.py").unlink()
+    assert len({_jit.CACHE_TOKEN, longer, renamed, _jit._hash_sources()}) == 4
+
+
+def test_the_token_is_an_integer_that_numba_can_close_over():
+    assert type(_jit.CACHE_TOKEN) is int
+    assert 0 <= _jit.CACHE_TOKEN < 2**63
+
+
+def test_no_folder_to_write_costs_one_warning(monkeypatch):
+    monkeypatch.setattr(_jit._CacheImpl, "_locator_classes", [])
+    monkeypatch.setattr(_jit, "_warned", False)
+    with pytest.warns(RuntimeWarning, match="fastcell's compile cache can't be written"):
+        first = _jit.kernel(lambda x: x + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        second = _jit.kernel(lambda x: x + 2)
+    assert (first(1), second(1)) == (2, 3)
+
+
+def test_vector_bits(monkeypatch):
+    for bits in ("128", "256", "512"):
+        monkeypatch.setenv("FASTCELL_VECTOR_BITS", bits)
+        assert _jit._vector_bits() == int(bits)
+    for bits in ("7", "", "wide", "1024"):
+        monkeypatch.setenv("FASTCELL_VECTOR_BITS", bits)
+        with pytest.raises(ValueError, match=f"^FASTCELL_VECTOR_BITS must be 128, 256 or 512, got '{bits}'$"):
+            _jit._vector_bits()
+    monkeypatch.delenv("FASTCELL_VECTOR_BITS")
+    assert _jit._vector_bits() in (128, 256, 512)
+    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")  # code for any CPU: its vectors are narrow
+    assert _jit._vector_bits() == 128
