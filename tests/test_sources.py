@@ -34,6 +34,7 @@ class Loader(importlib.abc.Loader):
 class Finder:
     def __init__(self, place):
         if not place.startswith("/frozen"): raise ImportError(place)
+        self.inside = place.removeprefix("/frozen").lstrip("/")
     def find_spec(self, name, target=None):
         if name not in codes: return None
         spec = importlib.machinery.ModuleSpec(name, Loader(), origin="/frozen/" + name, is_package=codes[name][1])
@@ -42,8 +43,8 @@ class Finder:
         return spec
     if LISTED:
         def iter_modules(self, prefix=""):
-            return [(name.removeprefix("fastcell."), is_package) for name, (_, is_package) in codes.items()
-                    if name.count(".") == 1 and prefix == ""]
+            below = [(name.rpartition("."), is_package) for name, (_, is_package) in codes.items()]
+            return [(name, is_package) for (inside, _, name), is_package in below if inside == self.inside]
 sys.path_hooks.insert(0, Finder)
 sys.path.insert(0, "/frozen")
 sys.frozen, sys.executable = True, application
@@ -136,7 +137,8 @@ def frozen(application, folder, listed=True, **environment):
     """Run the application in a working folder."""
     folder.mkdir(exist_ok=True)
     start = FROZEN.format(application=str(application), listed=listed)
-    own = {"XDG_CACHE_HOME": str(application.parent / ".cache"), "PYTHONPATH": ""} | environment
+    own = {"XDG_CACHE_HOME": str(application.parent / ".cache"), "PYTHONPATH": "", "NUMBA_CACHE_DIR": ""}
+    own |= environment
     return processes.python("-c", start + SCAN, cwd=folder, **own)
 
 
