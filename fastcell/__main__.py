@@ -5,7 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from numba.core import config
+
 from fastcell._files import BadInputError
+from fastcell._jit import DISABLED
 
 _AGAIN = (
     "OUT is there whole or not at all. FILE of --state is written after it and remembers the input that it saw last: "
@@ -84,6 +87,9 @@ def _add_lstm(lstm: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = _parser().parse_args(argv)
+    if config.DISABLE_JIT:
+        print(f"{arguments.command}: {DISABLED}", file=sys.stderr)
+        return 1
     if arguments.command == "demo":
         from fastcell._cli.demo import demo
 

@@ -171,3 +171,15 @@ def other_rules(rules: Array, low: int) -> Array:
 def first_index(bad: Array) -> tuple[int, ...]:
     """Index of the first true element, in C order."""
     return tuple(int(k) for k in np.unravel_index(int(np.argmax(bad)), bad.shape))
+
+
+def attributes_without(state: Any, *names: str) -> dict[str, Any]:
+    """What `object.__getstate__` gives, attributes and a subclass's slots, less those of these names."""
+    attributes, slots = state if isinstance(state, tuple) else (state, {})
+    return {name: value for name, value in {**attributes, **slots}.items() if name not in names}
+
+
+def set_attributes(instance: object, state: dict[str, Any]) -> None:
+    """Attributes as they were, slots too, also where a subclass forbids to set them."""
+    for name, value in state.items():
+        object.__setattr__(instance, name, value)

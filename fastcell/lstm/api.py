@@ -135,10 +135,10 @@ class LSTM(Importers):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the packed weights, which are addresses in this process."""
-        return {name: value for name, value in vars(self).items() if name != "packed"}
+        return _checks.attributes_without(super().__getstate__(), "packed")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        _checks.set_attributes(self, state)
         self.packed = self._pack()
 
     def cell(self, layer: int = 0, direction: int = 0) -> LSTMCell:

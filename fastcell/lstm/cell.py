@@ -96,9 +96,13 @@ class LSTMCell:
         cell._share(lstm, layer, direction)
         return cell
 
-    def __reduce__(self) -> Any:
-        """Without the packed weights, which are addresses in this process."""
-        return LSTMCell._of, self._source
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what `_share` makes of the packed weights: addresses in this process."""
+        return _checks.attributes_without(super().__getstate__(), "params", "_table", "_zero", "_kernel")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        _checks.set_attributes(self, state)
+        self._share(*self._source)
 
     def _share(self, lstm: "LSTM", layer: int, direction: int) -> None:
         self._source, packed = (lstm, layer, direction), lstm.packed[layer * lstm.directions + direction]
