@@ -65,8 +65,8 @@ class Layer(NamedTuple):
     zero: Any
     inputs: int
     backwards: bool
-    alive: Array
-    """What is at the address."""
+    alive: tuple[Array, ...]
+    """What is at the addresses."""
 
 
 def suffix(layer: int, direction: int) -> str:
@@ -79,7 +79,7 @@ def pack(lstm: "LSTM", weights: dict[str, Array], layer: int, direction: int, co
     params = _params(lstm, weights, suffix(layer, direction), codes)
     special = params.special
     inputs = params.w_x.shape[1]
-    table = np.zeros(12, np.int64)  # as `weights_at`, `sizes_at` and `special_at` read it
+    table = np.zeros(14, np.int64)  # as `weights_at`, `sizes_at`, `special_at` and `initial_at` read it
     table[:3] = _at(params.w_x), _at(params.w_h), _at(params.bias)
     table[3:5] = _at(params.w_p) if lstm.proj_size else 0, _at(params.zeros)
     table[5:8] = inputs, lstm.hidden_size, lstm.output_size
@@ -87,9 +87,20 @@ def pack(lstm: "LSTM", weights: dict[str, Array], layer: int, direction: int, co
         table[8:10] = _at(special.activations), _at(special.peephole) if lstm.peepholes else 0
         table[10:11].view(np.float64)[0] = special.clip
         table[11] = special.coupled
+    initial = _initial(lstm, layer * lstm.directions + direction, params)
+    table[12:] = _at(initial[0]), _at(initial[1])
     backwards = lstm.reverse or direction == 1
     kernel = lstm_layer if special is None else lstm_layer_special
-    return Layer(params, _at(table), kernel, lstm.dtype.type(0), inputs, backwards, table)
+    return Layer(params, _at(table), kernel, lstm.dtype.type(0), inputs, backwards, (table, *initial))
+
+
+def _initial(lstm: "LSTM", k: int, params: CellParams) -> tuple[Array, Array]:
+    """The k-th initial h and c, zeros where the LSTM has none, each padded to its row of scratch."""
+    hidden = params.w_h.shape[0] * _lanes(lstm)
+    h, c = (_aligned(np.zeros(size, lstm.dtype)) for size in (params.zeros.size or hidden, hidden))
+    if lstm._initial_state is not None:
+        h[: lstm.output_size], c[: lstm.hidden_size] = (part[k] for part in lstm._initial_state)
+    return h, c
 
 
 def _params(lstm: "LSTM", weights: dict[str, Array], end: str, codes: Array | None) -> CellParams:

@@ -17,6 +17,9 @@ _CONFIGURATION = (
     "clip", "activations", "dtype", "batch_first",
 )  # fmt: skip
 
+_INITIAL = "initial_h", "initial_c"
+"""Tensors of the initial state, (L*D, H or P) and (L*D, H), in a file of an LSTM that has one."""
+
 _Made = TypeVar("_Made")
 
 
@@ -40,6 +43,7 @@ def save(lstm: Any, path: Any) -> None:
         [entry] if isinstance(entry, str) else [entry[0], *map(float, entry[1:])] for entry in lstm.activations
     ]
     configuration, weights = json.dumps(given), lstm.state_dict()
+    weights |= dict(zip(_INITIAL, lstm.initial_state or (), strict=False))
     # One entry: the library writes several in any order, and the same LSTM shall be the same bytes.
     metadata = {"fastcell": f"{_checksum(configuration, weights)} {configuration}"}
     with whole_or_not(Path(path)) as name:
@@ -65,12 +69,19 @@ def load(made: Callable[..., _Made], path: Any) -> _Made:
         raise ValueError(f"path must be a file as LSTM.save wrote it, got {path} with another checksum: it was changed")
     try:
         given = json.loads(configuration)
-        if not isinstance(given, dict) or set(given) != set(_CONFIGURATION):
+        if not isinstance(given, dict) or not set(given) >= set(_CONFIGURATION):
             raise ValueError(f"it must be {', '.join(_CONFIGURATION)}, got {configuration[:200]}")
+        later = {name: given.pop(name) for name in set(given) - set(_CONFIGURATION)}
+        # What a newer version adds is null or false where it is not used: without it the answer is the same.
+        if unknown := sorted(name for name, value in later.items() if value is not None and value is not False):
+            raise ValueError(f"it has options that this version of fastcell doesn't know: {', '.join(unknown)[:200]}")
+        start = tuple(weights.pop(name) for name in _INITIAL if name in weights)
+        if len(start) == 1:
+            raise ValueError(f"it must have both {' and '.join(_INITIAL)}, or none")
         if given["num_layers"] > len(weights):  # LSTM would write down the names of so many
             raise ValueError(f"num_layers must be at most the number of tensors, {len(weights)}")
         given["activations"] = tuple(entry[0] if len(entry) == 1 else tuple(entry) for entry in given["activations"])
-        return made(**given, weights=weights)
+        return made(**given, weights=weights, **({"initial_state": start} if start else {}))
     except (LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"path must have a configuration that fits its weights, got {path}: {error}") from error
 
