@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from fastcell._checks import Array
 from fastcell._files import whole_or_not
-from fastcell.weights.torch import from_torch, selected
+from fastcell.weights.torch import from_torch
 
 _CONFIGURATION = (
     "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "reverse", "peepholes", "coupled",
@@ -30,9 +30,7 @@ def from_safetensors(path: Any, prefix: str = "") -> dict[str, Any]:
     with _opened(path, "from_safetensors") as file:
         if "fastcell" in (file.metadata() or {}):
             raise ValueError(f"path must be a file from elsewhere, got {path} by LSTM.save, which LSTM.load reads")
-        names = file.keys()
-        found = selected(dict(zip(names, names, strict=True)), prefix)
-        return from_torch({name: _tensor(file, there) for name, there in found.items()})
+        return from_torch({name: _Tensor(file, name) for name in file.keys()}, prefix)  # noqa: SIM118, no mapping
 
 
 def save(lstm: Any, path: Any) -> None:
@@ -107,6 +105,20 @@ def _opened(path: Any, needed: str) -> Iterator[Any]:
             yield file
     except library.SafetensorError as error:
         raise ValueError(f"path must be a safetensors file, got {path} ({error})") from error
+
+
+class _Tensor:
+    """A tensor of a file, read once it is needed."""
+
+    def __init__(self, file: Any, name: str) -> None:
+        self.file, self.name = file, name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.file.get_slice(self.name).get_shape())
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        return _tensor(self.file, self.name)
 
 
 def _tensor(file: Any, name: str) -> Array:
