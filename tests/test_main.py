@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import fastcell as fc
-from fastcell import _files, _lstm_command, _scan, _warmup
+from fastcell import _files, _lstm_command, _scan, _tables, _warmup
 from fastcell.__main__ import main
 from fastcell._demo import rain, wettest_spells
 
@@ -92,8 +92,8 @@ def test_python_m_fastcell():
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("out_suffix", [".csv", ".parquet"])
 def test_scan(tmp_path, suffix, out_suffix, monkeypatch):
-    monkeypatch.setattr(_scan, "_ROWS", 300)
-    monkeypatch.setattr(_scan, "_CSV_BYTES", 2000)
+    monkeypatch.setattr(_tables, "_ROWS", 300)
+    monkeypatch.setattr(_tables, "_CSV_BYTES", 2000)
     frame = table()
     source, out = write(frame, tmp_path / f"in{suffix}"), tmp_path / f"out{out_suffix}"
     assert scan(source, out) == 0
@@ -154,7 +154,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_row_is_named_and_nothing_written(tmp_path, capsys, monkeypatch, name):
-    monkeypatch.setattr(_scan, "_CSV_BYTES", 2000)
+    monkeypatch.setattr(_tables, "_CSV_BYTES", 2000)
     cells, message = BAD[name]
     rows = table(keys=["a", "b"]).to_pylist()
     rows[699].update(cells)
@@ -228,8 +228,8 @@ def by_hand(frame, names):
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("out_suffix", [".csv", ".parquet"])
 def test_several_keys_of_any_type(tmp_path, monkeypatch, suffix, out_suffix):
-    monkeypatch.setattr(_scan, "_ROWS", 7)
-    monkeypatch.setattr(_scan, "_CSV_BYTES", 300)
+    monkeypatch.setattr(_tables, "_ROWS", 7)
+    monkeypatch.setattr(_tables, "_CSV_BYTES", 300)
     frame = keyed()
     y, memories = by_hand(frame, "kd")
     source, out = write(frame, tmp_path / f"in{suffix}"), tmp_path / f"out{out_suffix}"
@@ -272,10 +272,11 @@ def test_a_folder_is_one_stream_and_its_rows_are_named(tmp_path, capsys):
     write(bad, folder / "c.parquet")
     assert scan(folder, tmp_path / "out.csv") == 1
     assert f"{folder / 'c.parquet'}, row 41, column c: expected -1, 0 or 1, got 7" in capsys.readouterr().err
-    write(frame.rename_columns(["v", "c", "e", "other"]), folder / "d.parquet")
+    write(frame.rename_columns(["v", "c", "other", "note"]), folder / "d.parquet")
     write(frame.slice(300), folder / "c.parquet")
     assert scan(folder, tmp_path / "out.csv") == 1
-    assert "d.parquet: expected the columns of a.parquet, got" in capsys.readouterr().err
+    told = "d.parquet: expected columns as in the files before it, got no 'e', where they have int64"
+    assert told in capsys.readouterr().err
     assert scan(folder, folder / "out.csv") == 1
     assert "must not be in the folder" in capsys.readouterr().err
     empty = tmp_path / "empty"
