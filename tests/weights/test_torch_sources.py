@@ -5,10 +5,10 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from numpy_lstm import CLOSE, B, H, I, T, random, refuses, run, state, well_formed
 
 import fastcell as fc
 from fastcell.weights import from_torch
+from tests.helpers.numpy_lstm import CLOSE, B, H, I, T, random, refuses, run, state, well_formed
 
 # PyTorch has deprecated torch.jit and its own quantisation; what they made is still there.
 pytestmark = [
