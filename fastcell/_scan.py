@@ -11,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from fastcell import _memory
 from fastcell._files import BadInputError, check_apart, fingerprint, whole_or_not
 from fastcell._frames import MEMORY, BadRowError
 from fastcell.frames import toy_scan
@@ -185,6 +186,10 @@ def _load(path: Path | None, by: list[str], seen: str) -> pa.Table | None:
     if path is None or not path.exists():
         return None
     try:
+        claimed = pq.read_metadata(path)
+        if not by and claimed.num_rows != 1:
+            raise BadInputError(f"{path}: expected a state of one row where there is no --by, got {claimed.num_rows}")
+        _memory.check(16 * claimed.num_rows * claimed.num_columns, "{}: a state of {} rows", path, claimed.num_rows)
         table = pq.read_table(path)
         names = table.column_names
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
