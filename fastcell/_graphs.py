@@ -44,9 +44,8 @@ def in_chunks(array: Any, chunks: Sequence[tuple[int, ...]]) -> Any:
     if isinstance(array, da.Array):
         return array.rechunk(fitting)
     few = _checks.once(array)  # Dask's token of an array is made from a copy, which a broadcast one may not fit
-    made = da.from_array(
-        few, chunks=[c if n == len_ else (n,) for c, n, len_ in zip(fitting, few.shape, array.shape, strict=True)]
-    )
+    axes = zip(fitting, few.shape, array.shape, strict=True)
+    made = da.from_array(few, chunks=[axis if n == whole else (n,) for axis, n, whole in axes])
     return made if few is array else da.broadcast_to(made, array.shape, chunks=fitting)
 
 

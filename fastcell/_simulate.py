@@ -40,10 +40,8 @@ def _compiled(token: int) -> Any:
 
 def _problem(agents: int, steps: int, hidden: int) -> tuple[LSTMCell, Array, Array, tuple[Array, ...]]:
     """The cell, the readout, the prey's places, and the agents: place, speed, h, c."""
-    _memory.check(
-        _STEP * steps + 8 * agents * (hidden + _AGENT) + 64 * hidden * hidden, "{} agents of {} units for {} steps", agents,
-        hidden, steps,
-    )  # fmt: skip
+    size = _STEP * steps + 8 * agents * (hidden + _AGENT)
+    _memory.check(size, "{} agents of {} units for {} steps", agents, hidden, steps)
     random = np.random.default_rng(0)
     cell = LSTMCell(INPUTS, hidden, seed=0)
     readout = (random.standard_normal(hidden) / np.sqrt(hidden)).astype(np.float32)

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcell import _checks, _lstm_driver, _memory, _threads
+from fastcell import _checks, _lstm_driver, _threads
 from fastcell._checks import Array
-from fastcell._jit import VECTOR_BITS
 from fastcell.activations import KNOWN
 from fastcell.cell import CellParams, LSTMCell
 from fastcell.weights import Importers
@@ -20,8 +19,6 @@ GATE_ORDER = "ifgo"
 """Gates stand in this order in every weight (PyTorch's)."""
 
 _STANDARD = ("sigmoid", "tanh", "tanh")
-_OBJECTS = 1 << 12  # bytes of names and objects for each layer
-_ROW = 8  # values' room for what is kept of each row's length
 _ENOUGH = 1 << 22  # multiplications from which a call goes to several threads
 
 
@@ -135,7 +132,7 @@ class LSTM(Importers):
         self.output_size = self.proj_size or self.hidden_size
         if isinstance(weights, Mapping) and self.num_layers > max(len(weights), 1):
             raise ValueError(f"num_layers must be at most the number of weights, {len(weights)}, got {num_layers}")
-        self._check_memory()
+        _lstm_driver.check_weights(self)
         shapes = self._shapes()
         self._weights = self._draw(shapes, seed) if weights is None else self._take(shapes, weights)
         self.packed = self._pack()
@@ -195,20 +192,6 @@ class LSTM(Importers):
                 if self.peepholes:
                     shapes["weight_peephole" + end] = (3 * H,), "(3*H,)"
         return shapes
-
-    def _check_memory(self) -> None:
-        """Refuse sizes whose weights, as they are and packed, fit no memory, before so much as their names are made."""
-        H, R, D = self.hidden_size, self.output_size, self.directions
-        lanes = VECTOR_BITS // (8 * self.dtype.itemsize)
-        padded, largest, total = -(-H // lanes) * lanes, 0, 0
-        for layers, inputs in ((1, self.input_size), (self.num_layers - 1, D * R if self.num_layers > 1 else 0)):
-            values = 4 * (H + padded) * (inputs + R + 2) + 2 * self.proj_size * padded
-            total += layers * D * (values * self.dtype.itemsize + _OBJECTS)
-            largest = max(largest, 4 * padded * inputs, 4 * padded * R)
-        _memory.check(
-            total + 8 * largest, "weights for input_size {}, hidden_size {}, num_layers {}", self.input_size, H,
-            self.num_layers,
-        )  # fmt: skip
 
     def _draw(self, shapes: dict[str, Any], seed: int | None) -> dict[str, Array]:
         try:
@@ -304,7 +287,7 @@ class LSTM(Importers):
             x = x.transpose(1, 0, 2)
         T, B, _ = x.shape
         copied = x.dtype != self.dtype or (x.shape[2] > 1 and x.strides[2] != x.itemsize)
-        self._check_room(T, B, copied, out is None)
+        _lstm_driver.check_call(self, T, B, copied, out is None)
         if copied:
             x = np.ascontiguousarray(x, self.dtype)
         carried = self._state(state, B, unbatched)
@@ -378,13 +361,6 @@ class LSTM(Importers):
         from fastcell._trace_driver import lstm_trace
 
         return lstm_trace(self, x, state, layer, direction, lengths, reset, batch_first)
-
-    def _check_room(self, T: int, B: int, copied: bool, made: bool) -> None:
-        """Refuse an x, which may be a broadcast of one value or hold no step, whose answer fits no memory."""
-        D, R = self.directions, self.output_size
-        wide = D * R * (made + (D == 2 and self.num_layers > 1)) + self.input_size * copied
-        values = B * (T * wide + self.num_layers * D * (R + self.hidden_size) + _ROW)
-        _memory.check(values * self.dtype.itemsize, "y and the state for T = {} and B = {} of x", T, B)
 
     def _state(self, state: Any, B: int, unbatched: bool) -> tuple[Array, Array]:
         """New arrays, (L*D, B, ...), with the state that is given; for None to be written alone."""

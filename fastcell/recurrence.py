@@ -350,14 +350,10 @@ def _memories(state: Any, keys: Any, values: Array, accumulator: np.dtype[Any]) 
     codes = _checks.array("keys", keys, "integers")
     _checks.same_shape("keys", codes, values.shape[:1], "the time axis")
     largest, negative = _largest(codes)
-    if state is not None:
-        a = _checks.memories(state, inner, accumulator, keyed=True)
-        count = len(a)
-    else:
-        count = largest + 1
-        a = None if negative else _new_memories(codes, count, values, accumulator)
-    if a is not None and largest < count and not negative:
-        return codes, a
+    a = None if state is None else _checks.memories(state, inner, accumulator, keyed=True)
+    count = largest + 1 if a is None else len(a)
+    if largest < count and not negative:
+        return codes, _new_memories(codes, count, values, accumulator) if a is None else a
     different = _checks.once(codes)
     (at,) = _checks.first_index((different < 0) | (different >= count))
     raise ValueError(f"keys must be from 0 to K - 1 = {count - 1}, got {codes[at]} at index {at}")
