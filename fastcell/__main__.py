@@ -37,8 +37,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    if not 0 < number < 2**31:
+        expected = "a number above 0" if number < 1 else "a number below 2**31"
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text}")
     return number
 
 
@@ -97,7 +98,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "simulate":
         from fastcell._cli.simulate import simulate
 
-        return simulate(arguments.agents, arguments.steps, arguments.hidden)
+        try:
+            return simulate(arguments.agents, arguments.steps, arguments.hidden)
+        except MemoryError as error:
+            print(f"simulate: {error}", file=sys.stderr)
+            return 1
     if arguments.command == "verify":
         from fastcell._cli.verify import verify
 
@@ -124,6 +129,9 @@ def _run(arguments: argparse.Namespace) -> int:
             lstm(arguments)
     except (BadInputError, OSError) as error:
         print(f"{command}: {error}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"{command}: {error or 'not enough memory'}", file=sys.stderr)
         return 1
     except ImportError as error:
         print(f"{command} needs {error.name}: {_install(error.name)}" if error.name else error, file=sys.stderr)

@@ -10,7 +10,8 @@ def toy_scan(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True):
 
     ``a_t = a_{t-1} + x1_t | 0 | a_{t-1}`` for ``x2_t = 1 | -1 | 0``, then ``y_t = a_t | fill`` for ``x3_t = 1 | 0``
 
-    `state` is a number or a row of B of them; with `keys`, 0 to K - 1 for each step, a list of K of these.
+    `state` is a number or a row of B of them; with `keys`, 0 to K - 1 for each step, a list of K of these. Without it
+    K is one more than the largest key, which may ask for 2**24 memories or 16 a value.
     Integers that leave int64 raise OverflowError; with `strict`, rules other than those above raise ValueError.
 
     Source: Hochreiter & Schmidhuber (1997), Long short-term memory; Gers, Schmidhuber & Cummins (2000) for the
@@ -65,6 +66,8 @@ def _run(step, arrays, state, keys):
     B = len(rows[0][0]) if T else 0
     which = [0] * T if keys is None else list(keys)
     if state is None:
+        if (max(which, default=0) + 1) * max(B, 1) > max(2**24, 16 * T * B):
+            raise ValueError(f"keys must be numbered from 0 on, got {max(which)} among {T}")
         memories = [[0] * B for _ in range(max(which, default=0) + 1)]
     else:
         given = [state] if keys is None else state

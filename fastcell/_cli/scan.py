@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from fastcell import _memory
 from fastcell._cli.tables import Piece, Reader, check_writable, kind_of, writing
 from fastcell._files import BadInputError, check_apart, fingerprint, whole_or_not
-from fastcell.frames import arrow_types
+from fastcell.frames.api import arrow_types
 from fastcell.frames.api import toy_scan
 from fastcell.frames.job import MEMORY, BadRowError
 
@@ -139,6 +140,10 @@ def _load(path: Path | None, by: list[str], seen: str) -> pa.Table | None:
     if path is None or not path.exists():
         return None
     try:
+        claimed = pq.read_metadata(path)
+        if not by and claimed.num_rows != 1:
+            raise BadInputError(f"{path}: expected a state of one row where there is no --by, got {claimed.num_rows}")
+        _memory.check(16 * claimed.num_rows * claimed.num_columns, "{}: a state of {} rows", path, claimed.num_rows)
         table = pq.read_table(path)
         names = table.column_names
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from fastcell._checks import ALLOWED, VALUES, Array, first_index, other_rules
-from fastcell.frames import arrow_types
-from fastcell.frames.keys import number
+from fastcell.frames.api import arrow_types
+from fastcell.frames.keys import number, type_of
 from fastcell.scan import gated_scan, toy_scan
 
 KINDS = "a pandas.DataFrame, polars.DataFrame, polars.LazyFrame or pyarrow.Table"
@@ -161,7 +161,7 @@ class Job:
             return given
         column = frame[given]
         if column.dtype not in _NUMBERS:
-            raise TypeError(f"column {given!r} must hold {VALUES}, got {_keys.type_of(column)}")
+            raise TypeError(f"column {given!r} must hold {VALUES}, got {type_of(column)}")
         if _has_nulls(column):
             if self.nulls == "raise":
                 nulls = column.is_null().to_numpy()

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastcell import _checks, _threads
 from fastcell._checks import Array
-from fastcell.lstm import driver
+from fastcell.lstm.api import driver
 from fastcell.lstm.cell import CellParams, LSTMCell
 from fastcell.simd.activations import KNOWN
 from fastcell.weights import Importers
@@ -70,6 +70,8 @@ class LSTM(Importers):
         A size or shape that doesn't fit, a weight missing or unknown, an unknown activation.
     TypeError
         A dtype that is not one of those above.
+    MemoryError
+        Weights that would not fit the memory that is free; nothing is allocated.
 
     Notes
     -----
@@ -137,6 +139,9 @@ class LSTM(Importers):
         self.activations = tuple(activations)
         _activation_codes(self.activations, self.directions)
         self.output_size = self.proj_size or self.hidden_size
+        if isinstance(weights, Mapping) and self.num_layers > max(len(weights), 1):
+            raise ValueError(f"num_layers must be at most the number of weights, {len(weights)}, got {num_layers}")
+        driver.check_weights(self)
         shapes = self._shapes()
         self._weights = self._draw(shapes, seed) if weights is None else self._take(shapes, weights)
         if initial_state is not None:
@@ -283,6 +288,8 @@ class LSTM(Importers):
             A shape or value that doesn't fit; nothing is written.
         TypeError
             A dtype that doesn't fit.
+        MemoryError
+            y or the state would not fit the memory that is free.
         """
         first = self.batch_first if batch_first is None else bool(batch_first)
         given = x
@@ -295,9 +302,11 @@ class LSTM(Importers):
             x = x[:, None]
         elif first:
             x = x.transpose(1, 0, 2)
-        if x.dtype != self.dtype or (x.shape[2] > 1 and x.strides[2] != x.itemsize):
-            x = np.ascontiguousarray(x, self.dtype)
         T, B, _ = x.shape
+        copied = x.dtype != self.dtype or (x.shape[2] > 1 and x.strides[2] != x.itemsize)
+        driver.check_call(self, T, B, copied, out is None)
+        if copied:
+            x = np.ascontiguousarray(x, self.dtype)
         carried = self._state(state, B, unbatched)
         order, ends = (None, None) if lengths is None else _order(lengths, T, B)
         flags = None if reset is None else self._reset(reset, T, B, first and not unbatched, unbatched)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba.core import errors
 
-from fastcell import _checks
+from fastcell import _checks, _memory
 from fastcell._checks import Array
 from fastcell._jit import kernel
-from fastcell.lstm import cell_kernels, cell_lowering
+from fastcell.lstm.api import cell_kernels, cell_lowering
 from fastcell.lstm.driver import CellParams, suffix
 
 if TYPE_CHECKING:
@@ -155,7 +155,11 @@ class LSTMCell:
         ValueError, TypeError
             A shape or dtype that doesn't fit.
         """
-        x = np.ascontiguousarray(_checks.array("x", x, _checks.NUMBERS), self.dtype)
+        x = _checks.array("x", x, _checks.NUMBERS)
+        rows = len(x) if x.ndim == 2 else 1
+        values = (0 if x.flags.c_contiguous else x.size) + rows * (self.output_size + self.hidden_size)
+        _memory.check(values * self.dtype.itemsize, "a step for x of shape {}", x.shape)
+        x = np.ascontiguousarray(x, self.dtype)
         if x.ndim not in (1, 2):
             raise ValueError(f"x must have shape (B, I) or (I,) with I = {self.input_size}, got {x.shape}")
         if state is None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastcell import _checks
+from fastcell import _checks, _memory
 from fastcell._checks import Array
 from fastcell.scan.api import _three, toy_scan
 from fastcell.trace.text import FEW, check_row, in_columns, names, numbers
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["ToyTrace", "Trace", "toy_trace"]
+
+_STEP = 100  # bytes of each value's trace, most of them words
 
 _KEY = "i: remember?  f: forget? (1 keeps)  g: candidate  o: show?  c: memory  h: output"
 _RULES, _EMITS = {1: "add", 0: "keep", -1: "reset"}, {1: "output", 0: "silent"}
@@ -137,7 +139,10 @@ class Trace(_Gates):
         batched = self.c.ndim == 3
         at = check_row(row, self.c.shape[1] if batched else 1)
         n = len(self.c) if self.lengths is None else int(self.lengths[at])
-        chosen = list(range(H)) if units is None else [_checks.size("units", u, 0) for u in np.atleast_1d(units)]
+        given = np.arange(H) if units is None else np.atleast_1d(_checks.view("units", units, "integers"))
+        if given.size > max(H, 1):
+            raise ValueError(f"units must be at most H = {H} in number, got {given.size}")
+        chosen = [_checks.size("units", u, 0) for u in given]
         for unit in chosen:
             if unit >= H:
                 raise ValueError(f"units must be from 0 to H - 1 = {H - 1}, got {unit}")
@@ -247,6 +252,7 @@ def toy_trace(x1: Any, x2: Any = None, x3: Any = None, *, state: Any = None) -> 
     values, control, emit = _three(x1, x2, x3)
     if values.ndim > 2:
         raise ValueError(f"x1 must have shape (T,) or (T, B), got {values.shape}")
+    _memory.check(_STEP * values.size, "a trace of x1 of shape {}", values.shape)
     y, _ = toy_scan(values, control, emit, state=state)
     memory = values.astype(np.float64) if values.dtype == np.float32 else values
     a, _ = toy_scan(memory, control, np.ones(values.shape, np.int8), state=state)
@@ -256,7 +262,7 @@ def toy_trace(x1: Any, x2: Any = None, x3: Any = None, *, state: Any = None) -> 
 
 def _plots() -> Any:
     try:
-        from fastcell.trace import plots
+        from fastcell.trace.api import plots
     except ImportError as error:
         raise ImportError("plot needs matplotlib: pip install 'fastcell[plot]'") from error
     return plots

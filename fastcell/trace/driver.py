@@ -1,11 +1,12 @@
 """An LSTM's trace: one layer and direction stepped through time, and what its gates were."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from fastcell import _checks
+from fastcell import _checks, _memory
 from fastcell._checks import Array
 from fastcell.lstm.api import _STANDARD, LSTM, _activation_codes
 from fastcell.lstm.driver import suffix
@@ -13,6 +14,8 @@ from fastcell.simd.activations import KNOWN
 from fastcell.simd.vector import LANES, address
 from fastcell.trace.api import Trace
 from fastcell.trace.kernels import lstm_gates
+
+_KEPT = 14  # values of each unit and step: h and c before and after, gates with and without padding, all in x's order
 
 
 def lstm_trace(
@@ -23,6 +26,8 @@ def lstm_trace(
         if _checks.size(name, given, 0) >= most:
             raise ValueError(f"{name} must be below {most}, got {given}")
     lstm(x, state, lengths=lengths, reset=reset, batch_first=batch_first)  # checks the arguments
+    values = math.prod(np.shape(x)[:-1]) * (_KEPT * (lstm.hidden_size + LANES) + 3 * lstm.input_size)
+    _memory.check(values * lstm.dtype.itemsize, "a trace of x of shape {}", np.shape(x))
     x = np.asarray(x).astype(lstm.dtype)
     unbatched = x.ndim == 2
     first = (lstm.batch_first if batch_first is None else batch_first) and not unbatched

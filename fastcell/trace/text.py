@@ -1,5 +1,6 @@
 """Traces as text: which steps and units are shown, and lines of numbers in columns."""
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,9 @@ def names(labels: Any, n: int, T: int) -> list[str]:
         return [str(k) for k in range(n)]
     if isinstance(labels, str | bytes):
         raise TypeError(f"labels must be a sequence of a label a step, got {labels!r}")
-    found = [" ".join(str(label).split()) for label in labels]
+    found = [" ".join(str(label).split()) for label in islice(labels, T + 1)]  # which may have no end
     if len(found) not in (n, T):
-        raise ValueError(f"labels must be as many as steps, {n}, got {len(found)}")
+        raise ValueError(f"labels must be as many as steps, {n}, got {len(found)}{' or more' * (len(found) > T)}")
     return found[:n]
 
 

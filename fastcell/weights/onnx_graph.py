@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.external_data_helper import load_external_data_for_tensor
 
+from fastcell import _memory
 from fastcell.weights import onnx_shapes
 from fastcell.weights.onnx_shapes import Trial
 
@@ -144,6 +145,7 @@ def load(model: Any) -> tuple[ModelProto, str | None]:
     if isinstance(model, str | os.PathLike):
         folder = os.path.dirname(os.path.abspath(model))
         with open(model, "rb") as file:
+            _memory.check(2 * os.fstat(file.fileno()).st_size, "model {}", model)
             data = file.read()
     elif isinstance(model, bytes | bytearray | memoryview):
         data = bytes(model)
@@ -290,6 +292,8 @@ def _external(tensor: TensorProto, folder: str | None) -> TensorProto:
         size = os.path.getsize(os.path.join(folder, location))
         if int(where.get("offset", 0)) + int(where.get("length", 0)) > size:
             raise ValueError(f"it has {size} bytes")
+        read = int(where.get("length", 0)) or size - int(where.get("offset", 0))
+        _memory.check(2 * read, "tensor {!r} in the file {!r}", tensor.name, location)
         load_external_data_for_tensor(loaded, folder)
     except (OSError, TypeError, ValueError, onnx.checker.ValidationError) as error:
         raise ValueError(f"tensor {tensor.name!r} cannot be read from the file {location!r} ({error})") from error
@@ -324,6 +328,9 @@ def _evaluate(node: Node, x: list[Array | None]) -> Array:
     data = x[0] if x else None
     if data is None:
         raise ValueError("its input is missing")
+    _memory.check(
+        sum(16 * part.size for part in x if part is not None), "{} of {}", op, [_text(n) for n in node.proto.output]
+    )
     if op in onnx_shapes.OPERATORS:
         return onnx_shapes.OPERATORS[op](node, *x)
     if op == "Cast":
@@ -385,6 +392,9 @@ def _dequantize(node: Node, x: list[Array | None], data: Array) -> Array:
 
     def spread(p: Array) -> Array:
         if block:
+            fitting = [-(-n // block) if k == axis % data.ndim else n for k, n in enumerate(data.shape)]
+            if list(p.shape) != fitting:
+                raise ValueError(f"blocks of scales of shape {p.shape}, not {tuple(fitting)}")
             p = np.repeat(p, min(block, data.shape[axis]), axis).take(range(data.shape[axis]), axis)
             if p.shape != data.shape:
                 raise ValueError(f"blocks of scales for shape {p.shape}, not {data.shape}")

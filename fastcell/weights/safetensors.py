@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fastcell import _memory
 from fastcell._checks import Array
 from fastcell._files import whole_or_not
 from fastcell.weights.torch import from_torch
@@ -123,7 +125,8 @@ class _Tensor:
 
 def _tensor(file: Any, name: str) -> Array:
     """A copy; bfloat16 is known to NumPy once ml_dtypes is imported."""
-    dtype = file.get_slice(name).get_dtype()
+    found = file.get_slice(name)
+    dtype = found.get_dtype()
     if dtype not in ("BF16", "F16", "F32", "F64"):
         raise ValueError(f"{name} must hold float16, bfloat16, float32 or float64, got {dtype}")
     if dtype == "BF16":
@@ -133,6 +136,7 @@ def _tensor(file: Any, name: str) -> Array:
             raise ImportError(
                 f"{name} holds bfloat16, which needs ml_dtypes: pip install 'fastcell[weights]'"
             ) from error
+    _memory.check(8 * math.prod(found.get_shape()), "{} of shape {}", name, found.get_shape())
     try:
         array: Array = file.get_tensor(name)
     except ValueError as error:  # no elements, but sizes beyond NumPy's
