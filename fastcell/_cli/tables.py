@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as of
 
 from fastcell._files import BadInputError
-from fastcell.frames.api import arrow_types
+from fastcell.frames import arrow_types
 
 _ROWS = 1 << 18
 _CSV_BYTES = 1 << 24

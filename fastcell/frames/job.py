@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastcell._checks import ALLOWED, VALUES, Array, first_index, other_rules
-from fastcell.frames.api import arrow_types
+from fastcell.frames import arrow_types
 from fastcell.frames.keys import number, type_of
 from fastcell.scan import gated_scan, toy_scan
 

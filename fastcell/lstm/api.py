@@ -8,7 +8,7 @@ import numpy as np
 
 from fastcell import _checks, _threads
 from fastcell._checks import Array
-from fastcell.lstm.api import driver
+from fastcell.lstm import driver
 from fastcell.lstm.cell import CellParams, LSTMCell
 from fastcell.simd.activations import KNOWN
 from fastcell.weights import Importers
