@@ -23,6 +23,8 @@ from numba import njit
 from numba.core import caching, config
 from numba.core.serialize import dumps
 
+from fastcell import _forks  # noqa: F401, a fork waits for what is compiled here
+
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 _PACKAGE = Path(__file__).parent
 
