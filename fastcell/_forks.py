@@ -12,11 +12,8 @@ from numba.core.compiler_lock import global_compiler_lock
 
 _PATIENCE = 60.0  # seconds to wait at most: a thread may be compiling what waits for the one that forks
 
-# in the order in which a thread that compiles takes them
-LOCKS: list[Any] = [
-    lock for lock in (getattr(owner, "_lock", None) for owner in (global_compiler_lock, getattr(ffi.lib, "_lock", None)))
-    if lock is not None
-]  # fmt: skip
+_OWNERS = (global_compiler_lock, getattr(ffi.lib, "_lock", None))  # as a thread that compiles takes them
+LOCKS: list[Any] = [lock for owner in _OWNERS if (lock := getattr(owner, "_lock", None)) is not None]
 _held: list[Any] = []
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import problems
@@ -26,8 +27,9 @@ def new_pool(monkeypatch):
     monkeypatch.setattr(_threads, "_pool", _threads._Pool())
 
 
-def fails_from(monkeypatch, number):
-    """The start of a thread fails from the so manyth on, as where the system has no more."""
+@contextmanager
+def no_more_than(number):
+    """The start of a thread fails after so many, as where the system has no more."""
     start, started = threading.Thread.start, []
 
     def failing(thread):
@@ -36,29 +38,28 @@ def fails_from(monkeypatch, number):
             raise RuntimeError("can't start new thread")
         start(thread)
 
-    monkeypatch.setattr(threading.Thread, "start", failing)
-    return started
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", failing)
+        yield
 
 
 @pytest.mark.usefixtures("new_pool")
 @pytest.mark.parametrize("number", range(4))
-def test_each_piece_runs_once_when_a_thread_does_not_start(monkeypatch, number):
-    fails_from(monkeypatch, number)
+def test_each_piece_runs_once_when_a_thread_does_not_start(number):
     ran = []
-    for _ in range(3):
-        assert _threads.run(lambda first, last: ran.append(first) or last, PIECES) == [1, 2, 3, 4, 5, 6]
-    monkeypatch.undo()
+    with no_more_than(number):
+        for _ in range(3):
+            assert _threads.run(lambda first, last: ran.append(first) or last, PIECES) == [1, 2, 3, 4, 5, 6]
     assert _threads.run(lambda first, last: -last, PIECES) == [-1, -2, -3, -4, -5, -6]
     time.sleep(0.05)
     assert sorted(ran) == sorted([*range(6)] * 3)  # and none of them later
 
 
 @pytest.mark.usefixtures("new_pool")
-def test_a_scan_is_not_run_again_on_what_it_returned(monkeypatch):
+def test_a_scan_is_not_run_again_on_what_it_returned():
     ones, rules = np.ones(20_000), np.ones(20_000, np.int8)
-    fails_from(monkeypatch, 0)
-    first = fc.toy_scan(ones, rules, rules, threads=2)
-    monkeypatch.undo()
+    with no_more_than(0):
+        first = fc.toy_scan(ones, rules, rules, threads=2)
     second = fc.toy_scan(ones, rules, rules, threads=2)
     time.sleep(0.05)
     for y, state in (first, second):
