@@ -274,7 +274,7 @@ class LSTM(Importers):
         out : array, optional
             y is written here; the LSTM's dtype, y's shape, sharing no memory with x or state.
         threads : int, optional
-            Rows are shared out among so many; by default, large work goes to all cores.
+            Rows are shared out among so many; by default, large work goes to all cores, as in `toy_scan`.
 
         Returns
         -------
