@@ -106,14 +106,20 @@ class Importers:
         return cls(**from_torch(source, prefix))
 
     @classmethod
-    def from_onnx(cls, model: Any, node: str | None = None) -> Self:
-        """An LSTM with the weights and attributes of an ONNX model's LSTM node.
+    def from_onnx(cls, model: Any, node: str | list[str] | None = None) -> Self:
+        """An LSTM with the weights and attributes of an ONNX model's LSTM node, or of a stack of them.
+
+        Nodes that follow each other with nothing but Squeeze, Reshape, Transpose, Dropout or Identity between make one
+        LSTM, as long as their sizes and attributes are the same. Constant `initial_h` and `initial_c`, alike for all
+        rows, become its `initial_state`; a Transpose of the graph's input in front makes it `batch_first`.
 
         Parameters
         ----------
         model : path, bytes or onnx.ModelProto
-        node : str, optional
-            The node's name, or its first output's, where there are several; subgraphs are searched, too.
+        node : str or list of str, optional
+            The node's name, or its first output's, where there are several that are no stack; subgraphs are searched,
+            too. The first of a chain stands for all that follow it and are its like; a list names the layers one by
+            one, or one of them alone.
 
         Returns
         -------
@@ -123,9 +129,16 @@ class Importers:
         Raises
         ------
         ValueError
-            A file that is no model, no such node, several and no `node`, or weights that an input decides.
+            A file that is no model, no such node, several that are no stack and no `node`, or weights that an input
+            decides.
         ImportError
             Without the onnx library: `pip install 'fastcell[weights]'`.
+
+        Warns
+        -----
+        UserWarning
+            What is left out and is to be given in a call: a state that other nodes compute or that differs from row to
+            row (`state=`), lengths that are no input of the model's (`lengths=`).
         """
         return cls(**from_onnx(model, node))
 
