@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcell import _checks, _lstm_driver, _threads
+from fastcell import _checks, _lstm_driver, _packed, _threads
 from fastcell._checks import Array
 from fastcell.activations import KNOWN
 from fastcell.cell import CellParams, LSTMCell
@@ -239,7 +239,8 @@ class LSTM(Importers):
         Parameters
         ----------
         x : (T, B, I), (B, T, I) with batch_first, or (T, I) for one row
-            Any real dtype; converted to the LSTM's.
+            Any real dtype, bfloat16 too; converted to the LSTM's. Or PyTorch's PackedSequence, which has its lengths: y is
+            then padded, as pad_packed_sequence makes it; its rows and the state's are in the order before packing.
         state : (h, c), optional
             (L*D, B, H or P) and (L*D, B, H), without B for one row; zeros if not given.
         lengths : (B,) integers, optional
@@ -268,6 +269,8 @@ class LSTM(Importers):
             A dtype that doesn't fit.
         """
         first = self.batch_first if batch_first is None else bool(batch_first)
+        if _packed.is_packed(x):
+            x, lengths = _packed.padded(x, lengths, first)
         given = x
         x = _checks.array("x", x, _checks.NUMBERS)
         unbatched = x.ndim == 2
