@@ -239,8 +239,8 @@ class LSTM(Importers):
         Parameters
         ----------
         x : (T, B, I), (B, T, I) with batch_first, or (T, I) for one row
-            Any real dtype, bfloat16 too; converted to the LSTM's. Or PyTorch's PackedSequence, which has its lengths: y is
-            then padded, as pad_packed_sequence makes it; its rows and the state's are in the order before packing.
+            Any real dtype, bfloat16 too; converted to the LSTM's. Or PyTorch's PackedSequence, which has its lengths:
+            y is then padded, as pad_packed_sequence makes it; its rows and the state's are ordered as before packing.
         state : (h, c), optional
             (L*D, B, H or P) and (L*D, B, H), without B for one row; zeros if not given.
         lengths : (B,) integers, optional
