@@ -148,21 +148,21 @@ class Importers:
         Parameters
         ----------
         source : layer, model, list, or path
-            An LSTM, a CuDNNLSTM, a Bidirectional (merge_mode concat), an RNN of an LSTMCell, an LSTMCell; a Sequential or
-            Functional model; `layer.get_weights()`, which is taken for a layer with the default activations; a list of any of
-            these, one a layer; or the path of a .keras, .h5 or .weights.h5 file, of which nothing is run. Weights alone
-            hold no options, so there, too, activations are the default ones: hard_sigmoid for the gates in a file from
-            before Keras 2.3, sigmoid since then and for CuDNNLSTM.
+            An LSTM, a CuDNNLSTM, a Bidirectional (merge_mode concat), an RNN of an LSTMCell, an LSTMCell; a Sequential
+            or Functional model; `layer.get_weights()`, which is taken for a layer with the default activations; a list
+            of any of these, one a layer; or the path of a .keras, .h5 or .weights.h5 file, of which nothing is run.
+            Weights alone hold no options, so there, too, activations are the default ones: hard_sigmoid for the gates
+            in a file from before Keras 2.3, sigmoid since then and for CuDNNLSTM.
         layer : str or list of str, optional
             The layers' names, where a model's LSTM layers don't follow each other or differ.
 
         Returns
         -------
         LSTM
-            One with batch_first, unless the layers are time_major. `reverse` for go_backwards, where y comes in x's order: Keras gives it reversed. y is
-            always the whole sequence, whatever return_sequences; past a row's end it is 0, where Keras repeats the
-            last output if zero_output_for_mask is not set. unit_forget_bias says how a bias starts, and dropout how
-            training goes: neither changes anything here.
+            One with batch_first, unless the layers are time_major. `reverse` for go_backwards, where y comes in x's
+            order: Keras gives it reversed. y is always the whole sequence, whatever return_sequences; past a row's end
+            it is 0, where Keras repeats the last output if zero_output_for_mask is not set. unit_forget_bias says how a
+            bias starts, and dropout how training goes: neither changes anything here.
 
         Raises
         ------

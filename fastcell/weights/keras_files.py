@@ -153,6 +153,7 @@ def _own(group: Any, name: str) -> list[Any]:
 
 
 def _from_hdf(file: Any) -> list[Layer]:
+    found: list[_Found] = []
     if "layer_names" in file.attrs or _at(file, "model_weights") is not None:
         weights = _at(file, "model_weights") or file
         # Keras 1 wrote none at first; of weights alone, the version stands beside them.
@@ -168,7 +169,6 @@ def _from_hdf(file: Any) -> list[Layer]:
         for layer in _all(layers):
             layer.before = before
         return layers
-    found = list[_Found]()
     _search(file, (), found, [0])
     return _alone(found)
 
