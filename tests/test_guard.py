@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+import draws
 import guard_checks
 import processes
 import pytest
@@ -72,6 +73,7 @@ def test_builds_with_bounds_checked(tmp_path):
         **CHECKED,
         "NUMBA_CACHE_DIR": str(tmp_path),
         "FASTCELL_EXAMPLES": "50",
+        "FASTCELL_SEED": str(draws.SEED),
         "FASTCELL_VECTOR_BITS": "128",
     }
     tests = Path(__file__).parent

@@ -1,12 +1,12 @@
 """Damaged tables, arrays and states: a command ends with an error that names a file, and leaves OUT and state alone.
 
-FASTCELL_EXAMPLES says how many damaged files a test makes. Those of weights are in test_safetensors, test_onnx and
-test_keras_files.
+FASTCELL_EXAMPLES says how many damaged files a test makes, draws.py from which seed. Those of weights are in
+test_safetensors, test_onnx and test_keras_files.
 """
 
-import os
 import tracemalloc
 
+import draws
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +16,7 @@ from test_main import scan, write
 import fastcell as fc
 from fastcell.__main__ import main
 
-DRAWS = int(os.environ.get("FASTCELL_EXAMPLES", "100"))
+DRAWS = draws.examples(100)
 
 
 def damaged(data, rng):
@@ -32,12 +32,12 @@ def damaged(data, rng):
     return bytes(changed)
 
 
-def outcomes(run, capsys, victim, kept, draws=DRAWS):
+def outcomes(run, capsys, victim, kept):
     """What came of each damaged file: 0 or 1; where it is 1, `kept` are as they were and something was said."""
-    data, rng, codes = victim.read_bytes(), np.random.default_rng(0), []
+    data, rng, codes = victim.read_bytes(), np.random.default_rng(draws.SEED), []
     before = [path.read_bytes() for path in kept]
     folder = sorted(victim.parent.iterdir())
-    for n in range(draws):
+    for n in range(DRAWS):
         victim.write_bytes(damaged(data, rng))
         codes.append(run())
         told = capsys.readouterr().err
