@@ -5,8 +5,8 @@ from typing import Any
 
 from fastcell import oracle
 from fastcell._jit import CACHE_TOKEN
+from fastcell._model import LSTM
 from fastcell._warmup import warmup
-from fastcell.lstm.api import LSTM
 from fastcell.lstm.cell import CellParams, LSTMCell, lstm_step
 from fastcell.scan.api import Scan, gated_scan, rules_to_gates, toy_scan, toy_step
 from fastcell.trace.api import ToyTrace, Trace, toy_trace

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastcell._checks import Array
-from fastcell.lstm.api import LSTM
+from fastcell._model import LSTM
 from fastcell.lstm.cell import lstm_step
 from fastcell.scan.api import gated_scan, toy_scan
 

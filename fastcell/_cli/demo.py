@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastcell._files import whole_or_not
-from fastcell.lstm.api import LSTM
+from fastcell._model import LSTM
 from fastcell.scan.api import toy_scan
 from fastcell.trace.api import Trace, toy_trace
 

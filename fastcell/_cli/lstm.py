@@ -12,7 +12,7 @@ import numpy as np
 from fastcell import _memory
 from fastcell._checks import Array
 from fastcell._files import BadInputError, check_apart, fingerprint, whole_or_not
-from fastcell.lstm.api import LSTM
+from fastcell._model import LSTM
 
 _BYTES = 1 << 25  # of x and y that are taken at once
 _TORCH, _KERAS = (".pt", ".pth", ".ckpt", ".bin", ".jit"), (".keras", ".h5", ".hdf5")

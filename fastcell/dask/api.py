@@ -7,8 +7,8 @@ import numpy as np
 
 from fastcell import _checks
 from fastcell import scan as scans
+from fastcell._model import LSTM
 from fastcell.dask.chunks import Gated, Toy, check_lengths
-from fastcell.lstm.api import LSTM
 from fastcell.scan import Scan
 
 try:

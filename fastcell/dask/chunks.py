@@ -8,7 +8,7 @@ import numpy as np
 from fastcell import _checks
 from fastcell import scan as scans
 from fastcell._checks import Array
-from fastcell.lstm.api import LSTM
+from fastcell._model import LSTM
 from fastcell.scan import Scan
 
 _HUGE = 1e300  # beside memories this large a sum may overflow where steps in turn do not, or the other way round

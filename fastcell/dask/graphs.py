@@ -12,8 +12,8 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.task_spec import DataNode, Task, TaskRef
 
 from fastcell import _checks
+from fastcell._model import LSTM
 from fastcell.dask.chunks import Gated, Place, Toy, carry, merge, run_lstm, scan, summary
-from fastcell.lstm.api import LSTM
 from fastcell.scan.api import Scan
 
 _LAST = 10**9 - 1  # numbers counted down from it have the same length as text

@@ -1,7 +1,7 @@
 """One step of an LSTM at a time, for simulations: from Python, and from your own compiled loop."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numba.core import errors
@@ -10,10 +10,9 @@ from fastcell import _checks, _memory
 from fastcell._checks import Array
 from fastcell._jit import kernel
 from fastcell.lstm import cell_kernels, cell_lowering
-from fastcell.lstm.driver import CellParams, suffix
-
-if TYPE_CHECKING:
-    from fastcell.lstm.api import LSTM
+from fastcell.lstm.config import STANDARD, initial_pair, suffix
+from fastcell.lstm.driver import CellParams
+from fastcell.lstm.layers import Layers
 
 __all__ = ["CellParams", "LSTMCell", "lstm_step"]
 
@@ -76,14 +75,12 @@ class LSTMCell:
         peepholes: bool = False,
         coupled: bool = False,
         clip: float | None = None,
-        activations: tuple[Any, ...] = ("sigmoid", "tanh", "tanh"),
+        activations: tuple[Any, ...] = STANDARD,
         dtype: Any = "float32",
         initial_state: Any = None,
         weights: dict[str, Any] | None = None,
         seed: int | None = None,
     ) -> None:
-        from fastcell.lstm.api import LSTM, _initial
-
         if not isinstance(weights, Mapping | None):
             raise TypeError(f"weights must be a dict of arrays, got {type(weights).__name__}")
         named = None if weights is None else {f"{name}_l0": array for name, array in weights.items()}
@@ -91,16 +88,16 @@ class LSTMCell:
             "bias": bias, "proj_size": proj_size, "peepholes": peepholes, "coupled": coupled, "clip": clip,
             "activations": activations, "dtype": dtype,
         }  # fmt: skip
-        lstm = LSTM(input_size, hidden_size, weights=named, seed=seed, **options)
+        lstm = Layers(input_size, hidden_size, weights=named, seed=seed, **options)
         if initial_state is not None:
             letters = "(P,)" if lstm.proj_size else "(H,)", "(H,)"
-            pair = _initial(initial_state, ((lstm.output_size,), (lstm.hidden_size,)), letters, lstm.dtype)
+            pair = initial_pair(initial_state, ((lstm.output_size,), (lstm.hidden_size,)), letters, lstm.dtype)
             start = pair[0][None], pair[1][None]
-            lstm = LSTM(input_size, hidden_size, weights=lstm.state_dict(), initial_state=start, **options)
+            lstm = Layers(input_size, hidden_size, weights=lstm.state_dict(), initial_state=start, **options)
         self._share(lstm, 0, 0)
 
     @classmethod
-    def _of(cls, lstm: "LSTM", layer: int, direction: int) -> "LSTMCell":
+    def _of(cls, lstm: Layers, layer: int, direction: int) -> "LSTMCell":
         cell = cls.__new__(cls)
         cell._share(lstm, layer, direction)
         return cell
@@ -113,7 +110,7 @@ class LSTMCell:
         _checks.set_attributes(self, state)
         self._share(*self._source)
 
-    def _share(self, lstm: "LSTM", layer: int, direction: int) -> None:
+    def _share(self, lstm: Layers, layer: int, direction: int) -> None:
         self._source, packed = (lstm, layer, direction), lstm.packed[layer * lstm.directions + direction]
         self.input_size, self.hidden_size, self.proj_size = packed.inputs, lstm.hidden_size, lstm.proj_size
         self.dtype, self.output_size, self.params = lstm.dtype, lstm.output_size, packed.params

@@ -2,19 +2,17 @@
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastcell import _memory, _threads
 from fastcell._checks import Array
 from fastcell._jit import VECTOR_BITS
+from fastcell.lstm.config import STANDARD, Config, suffix
 from fastcell.lstm.kernels import CALL, TILE, describe, lstm_layer, lstm_layer_special
 from fastcell.simd.activations import KNOWN
 from fastcell.simd.vector import address
-
-if TYPE_CHECKING:
-    from fastcell.lstm.api import LSTM
 
 _STATE, _GATES = 1 << 19, 1 << 18  # bytes of scratch a thread spends on a block's states, and on a stretch's gates
 _SCRATCH = 1_900_000  # and at most, where that leaves fewer
@@ -22,7 +20,7 @@ _ROWS = 11 * TILE  # that a block has at most
 _SHARED = 3 << 22  # bytes of weights that a core may hope to find in the last cache: larger ones want large blocks
 _OBJECTS = 1 << 12  # bytes of names and objects for each layer's weights
 _ROW = 8  # values' room for what is kept of each row's length
-_STANDARD = [KNOWN[name] for name in ("sigmoid", "tanh", "tanh")]
+_STANDARD = [KNOWN[name] for name in STANDARD]
 
 
 class Special(NamedTuple):
@@ -71,12 +69,7 @@ class Layer(NamedTuple):
     """What is at the addresses."""
 
 
-def suffix(layer: int, direction: int) -> str:
-    """The end of a weight's name."""
-    return f"_l{layer}" + ("_reverse" if direction else "")
-
-
-def check_weights(lstm: "LSTM") -> None:
+def check_weights(lstm: Config) -> None:
     """Refuse sizes whose weights, as they are and packed, fit no memory, before so much as their names are made."""
     H, R, D, lanes = lstm.hidden_size, lstm.output_size, lstm.directions, _lanes(lstm)
     padded, largest, total = -(-H // lanes) * lanes, 0, 0
@@ -88,7 +81,7 @@ def check_weights(lstm: "LSTM") -> None:
     _memory.check(total + 8 * largest, words, lstm.input_size, H, lstm.num_layers)
 
 
-def check_call(lstm: "LSTM", T: int, B: int, copied: bool, made: bool) -> None:
+def check_call(lstm: Config, T: int, B: int, copied: bool, made: bool) -> None:
     """Refuse an x, which may be a broadcast of one value or hold no step, whose answer fits no memory."""
     D, R = lstm.directions, lstm.output_size
     wide = D * R * (made + (D == 2 and lstm.num_layers > 1)) + lstm.input_size * copied
@@ -96,7 +89,14 @@ def check_call(lstm: "LSTM", T: int, B: int, copied: bool, made: bool) -> None:
     _memory.check(values * lstm.dtype.itemsize, "y and the state for T = {} and B = {} of x", T, B)
 
 
-def pack(lstm: "LSTM", weights: dict[str, Array], layer: int, direction: int, codes: Array | None) -> Layer:
+def pack(
+    lstm: Config,
+    weights: dict[str, Array],
+    layer: int,
+    direction: int,
+    codes: Array | None,
+    start: tuple[Array, Array] | None,
+) -> Layer:
     """Lay a layer's weights out for the kernels."""
     params = _params(lstm, weights, suffix(layer, direction), codes)
     special = params.special
@@ -109,23 +109,23 @@ def pack(lstm: "LSTM", weights: dict[str, Array], layer: int, direction: int, co
         table[8:10] = _at(special.activations), _at(special.peephole) if lstm.peepholes else 0
         table[10:11].view(np.float64)[0] = special.clip
         table[11] = special.coupled
-    initial = _initial(lstm, layer * lstm.directions + direction, params)
+    initial = _initial(lstm, start, layer * lstm.directions + direction, params)
     table[12:] = _at(initial[0]), _at(initial[1])
     backwards = lstm.reverse or direction == 1
     kernel = lstm_layer if special is None else lstm_layer_special
     return Layer(params, _at(table), kernel, lstm.dtype.type(0), inputs, backwards, (table, *initial))
 
 
-def _initial(lstm: "LSTM", k: int, params: CellParams) -> tuple[Array, Array]:
+def _initial(lstm: Config, start: tuple[Array, Array] | None, k: int, params: CellParams) -> tuple[Array, Array]:
     """The k-th initial h and c, zeros where the LSTM has none, each padded to its row of scratch."""
     hidden = params.w_h.shape[0] * _lanes(lstm)
     h, c = (_aligned(np.zeros(size, lstm.dtype)) for size in (params.zeros.size or hidden, hidden))
-    if lstm._initial_state is not None:
-        h[: lstm.output_size], c[: lstm.hidden_size] = (part[k] for part in lstm._initial_state)
+    if start is not None:
+        h[: lstm.output_size], c[: lstm.hidden_size] = (part[k] for part in start)
     return h, c
 
 
-def _params(lstm: "LSTM", weights: dict[str, Array], end: str, codes: Array | None) -> CellParams:
+def _params(lstm: Config, weights: dict[str, Array], end: str, codes: Array | None) -> CellParams:
     H, P, lanes = lstm.hidden_size, lstm.proj_size, _lanes(lstm)
     groups = -(-H // lanes)
 
@@ -155,7 +155,8 @@ def _params(lstm: "LSTM", weights: dict[str, Array], end: str, codes: Array | No
 
 
 def run(
-    lstm: "LSTM",
+    lstm: Config,
+    layers: list[Layer],
     x: Array,
     y: Array,
     state: tuple[Array, Array],
@@ -170,14 +171,14 @@ def run(
     spare = np.empty_like(y) if D == 2 and L > 1 else y
     reset = (0, 0, 0) if flags is None else (_at(flags), *flags.strides)
     end = 0 if ends is None else _at(ends)
-    like = lstm.packed[0].zero
+    like = layers[0].zero
 
     def rows(first: int, last: int, by: int) -> None:
         block, stretch, size = _scratch(lstm.hidden_size, lstm.proj_size, like.itemsize, last - first, T)
         room = np.empty(size, np.uint8)
         call = describe(x, y, spare, *state, room)
         source = 0
-        for k, packed in enumerate(lstm.packed):
+        for k, packed in enumerate(layers):
             layer, d = divmod(k, D)
             to = 1 if D == 1 or (L - 1 - layer) % 2 == 0 else 2
             packed.kernel(
@@ -217,7 +218,7 @@ def _scratch(hidden_size: int, proj_size: int, itemsize: int, rows: int, steps: 
     return block, stretch, 64 + CALL + stretch * (4 * hidden + 8) + block * a_row
 
 
-def _lanes(lstm: "LSTM") -> int:
+def _lanes(lstm: Config) -> int:
     return VECTOR_BITS // (8 * int(lstm.dtype.itemsize))
 
 

@@ -9,14 +9,69 @@ import numpy as np
 from fastcell import _checks, _memory
 from fastcell._checks import Array
 from fastcell.lstm import packed_sequence
-from fastcell.lstm.api import _STANDARD, LSTM, _activation_codes
-from fastcell.lstm.driver import suffix
+from fastcell.lstm.api import LSTM
+from fastcell.lstm.config import STANDARD, suffix
 from fastcell.simd.activations import KNOWN
 from fastcell.simd.vector import LANES, address
 from fastcell.trace.api import Trace
 from fastcell.trace.kernels import lstm_gates
 
 _KEPT = 14  # values of each unit and step: h and c before and after, gates with and without padding, all in x's order
+
+
+class Traced:
+    """An LSTM's trace, as a method."""
+
+    def trace(
+        self: Any,
+        x: Any,
+        state: Any = None,
+        *,
+        layer: int = 0,
+        direction: int = 0,
+        lengths: Any = None,
+        reset: Any = None,
+        batch_first: bool | None = None,
+    ) -> Trace:
+        """Run the LSTM and keep what one layer did at each step, in one direction: its gates, memory and output.
+
+        ``c_t = f_t * c_{t-1} + i_t * g_t``, ``h_t = o_t * tanh(c_t)``
+
+        Parameters
+        ----------
+        x, state, lengths, reset, batch_first
+            As in the call.
+        layer, direction : int
+            0 to L - 1; 0, or 1 for the second direction of two.
+
+        Returns
+        -------
+        Trace(i, f, g, o, c, h)
+            Arrays (T, B, H), h (T, B, P) with a projection, without B for one row; time first whatever `batch_first`,
+            in the order of x even where the direction runs backwards; 0 after a row's end. ``.table()`` and
+            ``.plot()`` show it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in the call; ValueError for a layer or direction that is not there.
+
+        Notes
+        -----
+        c and h are the forward pass's bit for bit, the gates of its arithmetic. A whole run checks the arguments,
+        then each step is a call: for looking at, not for speed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastcell as fc
+        >>> lstm = fc.LSTM(3, 5, seed=0)
+        >>> x = np.ones((7, 2, 3), np.float32)
+        >>> trace = lstm.trace(x)
+        >>> trace.f.shape, bool((trace.h == lstm(x)[0]).all())
+        ((7, 2, 5), True)
+        """
+        return lstm_trace(self, x, state, layer, direction, lengths, reset, batch_first)
 
 
 def lstm_trace(
@@ -118,8 +173,8 @@ def _gates(one: LSTM, x: Array, h: Array, c: Array, c_new: Array) -> Array:
     w, cs = padded(w.reshape(1 + I + R, 4, H)), padded(np.stack([c, c_new]))
     peephole = padded(weights["weight_peephole_l0"].reshape(3, H)) if one.peepholes else None
     x, h, out = np.ascontiguousarray(x), np.ascontiguousarray(h), np.empty((4, T, B, wide), dtype)
-    (codes,) = _activation_codes(one.activations, 1)
-    functions = np.array([KNOWN[name] for name in _STANDARD]) if codes is None else codes
+    (codes,) = one.codes()
+    functions = np.array([KNOWN[name] for name in STANDARD]) if codes is None else codes
     lstm_gates(
         address(x), address(h), address(cs), address(w), 0 if peephole is None else address(peephole), address(out),
         (T * B, I, R, wide), functions, np.inf if one.clip is None else one.clip, one.coupled, dtype.type(0),
