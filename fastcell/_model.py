@@ -5,6 +5,6 @@ from fastcell.trace.driver import Traced
 from fastcell.weights import Importers
 
 
-class LSTM(Importers, Traced, lstm.LSTM):
+class LSTM(lstm.LSTM, Traced, Importers):
     __doc__ = lstm.LSTM.__doc__
     __module__ = "fastcell"
