@@ -5,7 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from numba.core import config
+
 from fastcell._files import BadInputError
+from fastcell._jit import DISABLED
 
 _AGAIN = (
     "OUT is there whole or not at all. FILE of --state is written after it and remembers the input that it saw last: "
@@ -34,8 +37,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    if not 0 < number < 2**31:
+        expected = "a number above 0" if number < 1 else "a number below 2**31"
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text}")
     return number
 
 
@@ -84,6 +88,9 @@ def _add_lstm(lstm: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = _parser().parse_args(argv)
+    if config.DISABLE_JIT:
+        print(f"{arguments.command}: {DISABLED}", file=sys.stderr)
+        return 1
     if arguments.command == "demo":
         from fastcell._cli.demo import demo
 
@@ -91,7 +98,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "simulate":
         from fastcell._cli.simulate import simulate
 
-        return simulate(arguments.agents, arguments.steps, arguments.hidden)
+        try:
+            return simulate(arguments.agents, arguments.steps, arguments.hidden)
+        except MemoryError as error:
+            print(f"simulate: {error}", file=sys.stderr)
+            return 1
     if arguments.command == "verify":
         from fastcell._cli.verify import verify
 
@@ -118,6 +129,9 @@ def _run(arguments: argparse.Namespace) -> int:
             lstm(arguments)
     except (BadInputError, OSError) as error:
         print(f"{command}: {error}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"{command}: {error or 'not enough memory'}", file=sys.stderr)
         return 1
     except ImportError as error:
         print(f"{command} needs {error.name}: {_install(error.name)}" if error.name else error, file=sys.stderr)

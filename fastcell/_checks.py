@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastcell import _memory
+
 Array = NDArray[Any]
 
 VALUES = "bool, integers, float32 or float64"
@@ -23,6 +25,9 @@ def view(name: str, given: Any, expected: str = VALUES) -> Array:
     if getattr(given, "requires_grad", False) is True:
         given = given.detach()  # a scan is no part of a graph of gradients
     try:
+        if isinstance(given, range):  # NumPy makes a list of it first, five times as large
+            _memory.check(8 * len(given), "{} of {}", name, given)
+            return np.fromiter(given, np.int64, len(given))
         if hasattr(given, "__dlpack_device__"):
             device = given.__dlpack_device__()[0]
             if device not in _IN_REACH:
@@ -48,15 +53,21 @@ def array(name: str, given: Any, expected: str = VALUES) -> Array:
     if x.dtype.kind not in _KINDS[expected] or (expected == VALUES and x.dtype.char in "eg"):
         raise TypeError(f"{name} must hold {expected}, got {x.dtype}")
     if not x.dtype.isnative:
-        x = x.astype(x.dtype.newbyteorder("="))
+        x = converted(x, x.dtype.newbyteorder("="))
     elif not x.flags.aligned:
-        x = x.copy()
+        x = converted(x, x.dtype)
     return x.view(np.int8) if x.dtype.kind == "b" else x
 
 
 def once(x: Array) -> Array:
     """The same values without the repeats of a broadcast axis, of which there may be more than one can look at."""
     return x[tuple(slice(None) if step else slice(1) for step in x.strides)] if 0 in x.strides else x
+
+
+def converted(x: Array, dtype: Any) -> Array:
+    """A copy of another dtype, whose broadcast axes stay such: they may claim more than any memory holds."""
+    few = once(x)
+    return few.astype(dtype) if few is x else np.broadcast_to(few.astype(dtype), x.shape)
 
 
 def whole(name: str, given: Any, expected: str) -> int:
@@ -127,7 +138,7 @@ def values(name: str, given: Any) -> Array:
     largest = once(x).max(initial=0)
     if largest > np.iinfo(np.int64).max:
         raise OverflowError(f"{name} must fit int64, got {largest}")
-    return x.astype(np.int64)
+    return converted(x, np.int64)
 
 
 def memories(state: Any, shape: tuple[int, ...], dtype: np.dtype[Any], keyed: bool) -> Array:
@@ -138,6 +149,7 @@ def memories(state: Any, shape: tuple[int, ...], dtype: np.dtype[Any], keyed: bo
     if x.ndim != len(shape) + keyed or x.shape[keyed:] != shape:
         expected = f"(K, {', '.join(map(str, shape))})".replace(", )", ",)") if keyed else shape
         raise ValueError(f"state must have shape {expected}, got {x.shape}")
+    _memory.check(x.size * dtype.itemsize, "a copy of state, of shape {},", x.shape)
     return np.array(x, dtype=dtype, order="C")
 
 
@@ -171,3 +183,15 @@ def other_rules(rules: Array, low: int) -> Array:
 def first_index(bad: Array) -> tuple[int, ...]:
     """Index of the first true element, in C order."""
     return tuple(int(k) for k in np.unravel_index(int(np.argmax(bad)), bad.shape))
+
+
+def attributes_without(state: Any, *names: str) -> dict[str, Any]:
+    """What `object.__getstate__` gives, attributes and a subclass's slots, less those of these names."""
+    attributes, slots = state if isinstance(state, tuple) else (state, {})
+    return {name: value for name, value in {**attributes, **slots}.items() if name not in names}
+
+
+def set_attributes(instance: object, state: dict[str, Any]) -> None:
+    """Attributes as they were, slots too, also where a subclass forbids to set them."""
+    for name, value in state.items():
+        object.__setattr__(instance, name, value)

@@ -8,7 +8,6 @@ helper it calls. Here a cached kernel is valid for one state of all of the packa
 """
 
 import hashlib
-import inspect
 import os
 import pickle
 import secrets
@@ -17,91 +16,99 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
 import numba
 from numba import njit
 from numba.core import caching, config
 from numba.core.serialize import dumps
+from numba.misc.appdirs import AppDirs
+
+from fastcell import _machine, _sources
+from fastcell._machine import features
+
+__all__ = ["CACHE_TOKEN", "VECTOR_BITS", "features", "helper", "inline", "kernel"]
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-_PACKAGE = Path(__file__).parent
+# Numba's settings that change what it makes of one function and are not in its own key.
+_SETTINGS = (
+    "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "ENABLE_AVX", "CPU_NAME", "CPU_FEATURES", "USING_SVML",
+    "DEBUGINFO_DEFAULT", "EXTEND_VARIABLE_LIFETIMES", "ENABLE_PROFILING", "DEBUG_NRT", "NRT_STATS",
+    "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS",
+)  # fmt: skip
+
+_CODE = _sources.digest()
+VECTOR_BITS: int = _machine.vector_bits()
+_BUILD = (VECTOR_BITS, tuple(sorted(features())))
+"""What the sources read of the machine and choose their code by."""
 
 
-def _hash_sources() -> int:
-    digest = hashlib.blake2b(digest_size=7)
-    for source in sorted(_PACKAGE.rglob("*.py")):
-        digest.update(source.relative_to(_PACKAGE).as_posix().encode())
-        digest.update(source.read_bytes())
-    return int.from_bytes(digest.digest(), "big")
+def _token() -> int:
+    if _CODE is None:  # no process may then run what another has compiled
+        return secrets.randbits(56)
+    return int.from_bytes(hashlib.blake2b(_CODE + repr(_BUILD).encode(), digest_size=7).digest(), "big")
 
 
-def _vector_bits() -> int:
-    """Bits of a vector register: of this CPU, or as FASTCELL_VECTOR_BITS says."""
-    asked = os.environ.get("FASTCELL_VECTOR_BITS")
-    if asked is not None:
-        if asked not in ("128", "256", "512"):
-            raise ValueError(f"FASTCELL_VECTOR_BITS must be 128, 256 or 512, got {asked!r}")
-        return int(asked)
-    cpu = os.environ.get("NUMBA_CPU_NAME")
-    features = {} if cpu else llvm.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 512
-    return 256 if features.get("avx2") and features.get("fma") else 128
-
-
-CACHE_TOKEN: int = _hash_sources()
-"""An integer that changes with the package's sources.
+CACHE_TOKEN: int = _token()
+"""An integer that changes with the package's code, and with the vectors' width and the CPU features it is built for.
 
 A function of yours under `@njit(cache=True)` that calls into fastcell keeps the old code after an upgrade,
 since Numba looks at your file alone. Let it close over this number, and the cache entry changes with it.
 """
 
-VECTOR_BITS: int = _vector_bits()
-
 _warned = False
 
 
-def _warn_once(what: str, error: BaseException) -> None:
+def _warn_once(what: str, reason: object) -> None:
     global _warned
-    if not _warned:
-        _warned = True
-        warnings.warn(
-            f"fastcell's compile cache can't be {what} ({error}); kernels are compiled in each process "
-            "(set NUMBA_CACHE_DIR to a writable folder, or FASTCELL_CACHE=0 to silence this)",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+    if _warned:
+        return
+    _warned = True
+    text = (
+        f"fastcell's compile cache can't be {what} ({reason}); kernels are compiled in each process "
+        f"({'' if what == 'used' else 'set NUMBA_CACHE_DIR to a writable folder, or '}FASTCELL_CACHE=0 to silence this)"
+    )
+    try:
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+    except RuntimeWarning:  # where warnings are errors it is said all the same, but the call goes on: it is right
+        warnings.showwarning(text, RuntimeWarning, __file__, 0)
 
 
-class _TokenStamp:
-    """Mixed into Numba's cache locators: what is cached is fresh as long as no source has changed."""
+def _folders() -> list[Path]:
+    """Where compiled code may lie: in NUMBA_CACHE_DIR, then in the user's cache folder.
+
+    Never inside the package: pip leaves what it didn't put there, and Python imports a folder that is left.
+    """
+    bases = [os.path.abspath(config.CACHE_DIR)] if config.CACHE_DIR else []
+    bases.append(AppDirs("fastcell", appauthor=False).user_cache_dir)
+    name = f"fastcell-{_digest(os.fsencode(_sources.place())).hex()[:16]}"
+    # no home, or a relative XDG_CACHE_HOME, is no place: it would be another in each working folder
+    return [Path(base) / name for base in bases if os.path.isabs(base)]
+
+
+class _Locator(caching._CacheLocator):  # type: ignore[misc]
+    """Numba's question where a function's code is kept, of which `_Files` knows the answer."""
+
+    def __init__(self, function: Any, file: str) -> None:
+        self._py_file, self._line = file, function.__code__.co_firstlineno
+
+    @classmethod
+    def from_function(cls, function: Any, file: str) -> Any:
+        return cls(function, file)
+
+    def ensure_cache_path(self) -> None:
+        pass
+
+    def get_cache_path(self) -> str:
+        return str(next(iter(_folders()), ""))
 
     def get_source_stamp(self) -> int:
         return CACHE_TOKEN
 
-
-class _UserProvided(_TokenStamp, caching.UserProvidedCacheLocator):  # type: ignore[misc]
-    pass
-
-
-class _InTree(_TokenStamp, caching.InTreeCacheLocator):  # type: ignore[misc]
-    pass
-
-
-class _UserWide(_TokenStamp, caching.UserWideCacheLocator):  # type: ignore[misc]
-    pass
-
-
-class _NotWritable(_InTree):
-    """The last resort: what was compiled there earlier may still be read."""
-
-    @classmethod
-    def from_function(cls, function: Any, file: str) -> Any:
-        return cls(function, file) if os.path.exists(file) else None
+    def get_disambiguator(self) -> str:
+        return str(self._line)
 
 
 class _CacheImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = (_UserProvided, _InTree, _UserWide, _NotWritable)
+    _locator_classes = (_Locator,)
 
 
 class _Files:
@@ -109,14 +116,11 @@ class _Files:
 
     Numba's own files, an index and data under numbers, can pair one kernel's name with another's code when processes
     race or one is killed. Here a file says itself what it holds, and a checksum keeps damaged code from being run.
+    All are read, since an image may bring along a folder that can't be written any more; the first that can be is.
     """
 
-    def __init__(self, function: Any, folder: str, name: str) -> None:
-        file = inspect.getfile(function)
-        kinds = (_UserProvided, _InTree, _UserWide) if config.CACHE_DIR else (_InTree, _UserWide)
-        self.folder, self.name = Path(folder), name
-        # read from all: an image may bring along a folder that can't be written any more
-        self.folders = dict.fromkeys([self.folder, *(Path(kind(function, file).get_cache_path()) for kind in kinds)])
+    def __init__(self, folders: list[Path], name: str) -> None:
+        self.folders, self.name = folders, name
 
     def _file(self, key: Any) -> str:
         return f"{self.name}.{_digest(repr((numba.__version__, key)).encode()).hex()}.nbc"
@@ -140,18 +144,29 @@ class _Files:
 
     def save(self, key: Any, compiled: Any) -> None:
         label, data = _label(key), dumps(compiled)
-        path = self.folder / self._file(key)
+        content = label + _digest(label + data) + data
+        failed: OSError | None = None
+        for folder in self.folders:
+            try:
+                return self._write(folder / self._file(key), content)
+            except OSError as error:  # read-only, full, or no folder at all
+                failed = failed or error
+        raise failed or FileNotFoundError("the user has no cache folder")
+
+    def _write(self, path: Path, content: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
         try:
             with temporary.open("xb") as file:
-                file.write(label + _digest(label + data) + data)
+                file.write(content)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
     def flush(self) -> None:
-        for path in self.folder.glob(f"{self.name}.*.nbc"):
-            path.unlink(missing_ok=True)
+        for folder in self.folders:
+            for path in folder.glob(f"{self.name}.*.nbc"):
+                path.unlink(missing_ok=True)
 
 
 def _digest(content: bytes) -> bytes:
@@ -167,10 +182,13 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
-        self._cache_file = _Files(function, self._cache_path, self._impl.filename_base)
+        # under the module's whole name, since all lie in one folder
+        name = f"{function.__module__}.{self._impl.filename_base.partition('.')[2]}"
+        self._cache_file = _Files(_folders(), name)
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return (*super()._index_key(sig, codegen), VECTOR_BITS)
+        settings = tuple(f"{name}={getattr(config, name, None)!s}" for name in _SETTINGS)
+        return (*super()._index_key(sig, codegen), _BUILD, settings)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -188,13 +206,26 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls: serial, without the GIL, cached."""
+    if config.DISABLE_JIT:
+        return _refuse
     dispatcher = njit(forceinline=False, **_OPTIONS)(function)
-    if os.environ.get("FASTCELL_CACHE", "1") != "0":
-        try:
-            dispatcher._cache = _Cache(function)
-        except (RuntimeError, ValueError) as error:  # Numba's word for: no source file; a path that is no text
-            _warn_once("written", error)
+    if os.environ.get("FASTCELL_CACHE", "1") == "0":
+        return dispatcher
+    if _CODE is None:
+        _warn_once("used", "it can't be known here whether fastcell's code has changed")
+        return dispatcher
+    dispatcher._cache = _Cache(function)
     return dispatcher
+
+
+DISABLED = (
+    "NUMBA_DISABLE_JIT is set: fastcell's kernels run compiled only. Unset it, or call fastcell.oracle, which is plain "
+    "Python"
+)
+
+
+def _refuse(*_: Any) -> None:
+    raise RuntimeError(DISABLED)
 
 
 def helper(function: Callable[..., Any]) -> Any:

@@ -10,6 +10,7 @@ from fastcell import _checks
 
 _T = TypeVar("_T")
 
+_MOST = 64  # threads that work at once, and pieces that work is cut into, whatever is asked for
 _pool: ThreadPoolExecutor | None = None
 
 
@@ -35,7 +36,7 @@ def choose(threads: int | None, work: int, enough: int) -> int:
     count = _checks.whole("threads", threads, "an integer or None")
     if count < 1:
         raise ValueError(f"threads must be at least 1, got {count}")
-    return count
+    return min(count, _MOST)
 
 
 def split(total: int, step: int, parts: int) -> list[tuple[int, int]]:
@@ -54,7 +55,7 @@ def run(task: Callable[[int, int], _T], pieces: list[tuple[int, int]]) -> list[_
     if len(pieces) == 1:
         return [task(*pieces[0])]
     if _pool is None:
-        _pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="fastcell")
+        _pool = ThreadPoolExecutor(max_workers=_MOST, thread_name_prefix="fastcell")
     futures = []
     try:
         try:

@@ -72,8 +72,9 @@ def warmup(verbose: bool = False) -> float:
 
     Notes
     -----
-    Kernels are cached in `NUMBA_CACHE_DIR` if it is set, else beside the package, else in the user's cache folder, for
-    this kind of CPU and this state of fastcell's sources. A cache that can't be written afterwards is still read.
+    Kernels are cached in `NUMBA_CACHE_DIR` if it is set, else in the user's cache folder, for this kind of CPU and this
+    state of fastcell's code. A cache that can't be written afterwards is still read: an image whose programs run as
+    another user than the one who builds it sets NUMBA_CACHE_DIR to a folder of its own.
 
     Examples
     --------

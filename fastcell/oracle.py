@@ -10,7 +10,8 @@ def toy_scan(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True):
 
     ``a_t = a_{t-1} + x1_t | 0 | a_{t-1}`` for ``x2_t = 1 | -1 | 0``, then ``y_t = a_t | fill`` for ``x3_t = 1 | 0``
 
-    `state` is a number or a row of B of them; with `keys`, 0 to K - 1 for each step, a list of K of these.
+    `state` is a number or a row of B of them; with `keys`, 0 to K - 1 for each step, a list of K of these. Without it
+    K is one more than the largest key, which may ask for 2**24 memories or 16 a value.
     Integers that leave int64 raise OverflowError; with `strict`, rules other than those above raise ValueError.
 
     Source: Hochreiter & Schmidhuber (1997), Long short-term memory; Gers, Schmidhuber & Cummins (2000) for the
@@ -65,6 +66,8 @@ def _run(step, arrays, state, keys):
     B = len(rows[0][0]) if T else 0
     which = [0] * T if keys is None else list(keys)
     if state is None:
+        if (max(which, default=0) + 1) * max(B, 1) > max(2**24, 16 * T * B):
+            raise ValueError(f"keys must be numbered from 0 on, got {max(which)} among {T}")
         memories = [[0] * B for _ in range(max(which, default=0) + 1)]
     else:
         given = [state] if keys is None else state
@@ -95,8 +98,9 @@ def _int64(number):
 
 
 def lstm(
-    x, weights, state=None, *, lengths=None, reset=None, reverse=False, coupled=False, clip=None, activations=None
-):
+    x, weights, state=None, *, lengths=None, reset=None, reverse=False, coupled=False, clip=None, activations=None,
+    initial_state=None,
+):  # fmt: skip
     """Run the LSTM over a (T, B, I) list of lists of rows; returns (y, (h, c)).
 
     ``c_t = f_t * c_{t-1} + i_t * g_t``, ``h_t = o_t * tanh(c_t)``, each gate ``sigmoid(W x_t + R h_{t-1} + b)``, g
@@ -104,7 +108,7 @@ def lstm(
 
     `weights` is a dict of lists under torch.nn.LSTM's names (`weight_ih_l0`, ..., gates i, f, g, o), with
     `weight_peephole_l0` in the order i, f, o; layers and directions are those that it names. `state`, `lengths`,
-    `reset`, `coupled`, `clip` are those of `fastcell.LSTM`; `activations` is a list of functions, three a direction.
+    `reset`, `coupled`, `clip`, `initial_state` are those of `fastcell.LSTM`; `activations` is a list of functions, three a direction.
 
     Source: Hochreiter & Schmidhuber (1997); Gers, Schmidhuber & Cummins (2000) for the forget gate; Gers &
     Schmidhuber (2000) for peepholes; Sak, Senior & Beaufays (2014) for the projection.
@@ -133,12 +137,12 @@ def lstm(
             f = functions[3 * direction : 3 * direction + 3] or functions[:3]
             last_h, last_c = [], []
             for b in range(B):
-                h = list(state[0][len(hs)][b]) if state else [0.0] * R
-                c = list(state[1][len(hs)][b]) if state else [0.0] * H
+                first = [part[len(hs)] for part in initial_state] if initial_state else ([0.0] * R, [0.0] * H)
+                h, c = map(list, (part[len(hs)][b] for part in state) if state else first)
                 steps = range(ends[b])
                 for t in reversed(steps) if reverse or direction else steps:
                     if reset is not None and reset[t][b]:
-                        h, c = [0.0] * R, [0.0] * H
+                        h, c = first
                     h, c = lstm_step(x[t][b], h, c, *w, coupled=coupled, clip=clip, activations=f)
                     y[t][b] = y[t][b] + h
                 for t in range(ends[b], T):

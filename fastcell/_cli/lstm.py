@@ -1,6 +1,7 @@
 """`python -m fastcell lstm`: an LSTM over an array file, stretch after stretch, at constant memory."""
 
 import argparse
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from fastcell import _memory
 from fastcell._checks import Array
 from fastcell._files import BadInputError, check_apart, fingerprint, whole_or_not
 from fastcell.lstm.api import LSTM
@@ -15,6 +17,7 @@ from fastcell.lstm.api import LSTM
 _BYTES = 1 << 25  # of x and y that are taken at once
 _WEIGHTS = (".onnx", ".safetensors", ".pt", ".pth")
 _STATES = (".safetensors", ".npz")
+_HEADER = 1 << 16  # bytes of a .npy file that are none of its array's
 _STATE, _BEFORE, _SEEN = ("h", "c"), ("h_before", "c_before"), "input"
 
 
@@ -64,10 +67,10 @@ def _mapped(path: Path) -> Array:
 
 
 class _State:
-    """(h, c) in a file, those before the last run, and which input that was."""
+    """(h, c) in a file, those before the last run, and which input that was; no array of more than `most` values."""
 
-    def __init__(self, path: Path | None, seen: str) -> None:
-        self.path, self.seen = path, seen
+    def __init__(self, path: Path | None, seen: str, most: int) -> None:
+        self.path, self.seen, self.most = path, seen, most
         self.start: tuple[Array, Array] | None = None
         if path is None:
             return
@@ -87,17 +90,25 @@ class _State:
         if set(names) <= set(arrays):
             self.start = arrays[names[0]], arrays[names[1]]
 
-    @staticmethod
-    def _read(path: Path) -> tuple[dict[str, Array], str]:
+    def _read(self, path: Path) -> tuple[dict[str, Array], str]:
         if path.suffix.lower() == ".npz":
             with path.open("rb") as opened, np.load(opened) as file:  # of a damaged archive, np.load closes nothing
+                for member in file.zip.infolist():  # a compressed one may claim a thousand times the file's size
+                    self._bounded(member.filename, member.file_size - _HEADER, "bytes", 8)
                 arrays = {name: file[name] for name in file.files}
             return arrays, str(arrays.pop(_SEEN, ""))
         from safetensors import safe_open
 
         with safe_open(path, "np") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+            names = file.keys()
+            for name in names:
+                self._bounded(name, math.prod(file.get_slice(name).get_shape()), "values", 1)
+            arrays = {name: file.get_tensor(name) for name in names}
             return arrays, (file.metadata() or {}).get(_SEEN, "")
+
+    def _bounded(self, name: str, size: int, unit: str, each: int) -> None:
+        if size > self.most * each:
+            raise ValueError(f"{name} must have at most the {self.most * each} {unit} of a state for X, got {size}")
 
     def save(self, last: tuple[Array, Array]) -> None:
         if self.path is None:
@@ -168,7 +179,9 @@ def lstm(options: argparse.Namespace) -> None:
     backwards = cell.bidirectional or cell.reverse
     if backwards and options.state:
         raise BadInputError("--state: these weights have a direction that runs backwards, which can't be gone on with")
-    state = _State(options.state, fingerprint([options.input]))
+    rows = x.shape[1] if x.ndim == 3 else 1
+    _memory.check(8 * rows * cell.num_layers * cell.hidden_size, "{}: the state of {} rows", options.input, rows)
+    state = _State(options.state, fingerprint([options.input]), rows * cell.num_layers * cell.hidden_size)
     try:
         with whole_or_not(options.output) as name:
             if backwards:

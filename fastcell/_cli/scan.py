@@ -3,79 +3,22 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from fastcell import _memory
+from fastcell._cli.tables import Piece, Reader, check_writable, kind_of, writing
 from fastcell._files import BadInputError, check_apart, fingerprint, whole_or_not
+from fastcell.frames.api import arrow_types
 from fastcell.frames.api import toy_scan
 from fastcell.frames.job import MEMORY, BadRowError
 
-_ROWS = 1 << 18
-_CSV_BYTES = 1 << 24
 _BEFORE = "memory_before"
 _SEEN = b"fastcell.input"
-
-
-class _Piece(NamedTuple):
-    """Rows of a file, counted from 1."""
-
-    path: Path
-    first_row: int
-    batch: pa.RecordBatch
-
-
-class _Source:
-    """A CSV file, a Parquet file, or the Parquet files of a folder in the order of their names."""
-
-    def __init__(self, path: Path) -> None:
-        self.paths = [path]
-        if path.is_dir():
-            self.paths = sorted(found for found in path.iterdir() if found.suffix.lower() == ".parquet")
-            if not self.paths:
-                raise BadInputError(f"{path}: expected a folder with .parquet files, got none")
-        self.text = _kind(self.paths[0]) == ".csv"
-        self.schema = self._open(self.paths[0])[0]
-
-    def _open(self, path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """A file's schema and batches. Cells of a CSV stay text, so that no type is guessed from the first rows."""
-        try:
-            if not self.text:
-                file = pq.ParquetFile(path)
-                schema = file.schema_arrow.remove_metadata()
-                _listed(schema)  # raises where a damaged name is no text
-                return schema, file.iter_batches(_ROWS)
-            with pyarrow.csv.open_csv(path) as header:
-                names = header.schema.names
-            types = pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
-            )
-            reader = pyarrow.csv.open_csv(path, pyarrow.csv.ReadOptions(block_size=_CSV_BYTES), convert_options=types)
-            return reader.schema, iter(reader)
-        except (pa.ArrowException, UnicodeDecodeError) as error:
-            raise BadInputError(f"{path}: {error}") from None
-
-    def pieces(self) -> Iterator[_Piece]:
-        for path in self.paths:
-            schema, batches = self._open(path)
-            if not schema.equals(self.schema):
-                raise BadInputError(f"{path}: expected the columns of {self.paths[0].name}, got {_listed(schema)}")
-            row = 1
-            try:
-                for batch in batches:
-                    yield _Piece(path, row, batch)
-                    row += len(batch)
-            except (pa.ArrowException, OSError) as error:
-                raise BadInputError(f"{path}, after row {row - 1}: {error}") from None
-
-    def where(self, piece: _Piece, row: int) -> str:
-        """A row of a piece, counted there from 0, as the user finds it."""
-        folder = f"{piece.path}, " if len(self.paths) > 1 else ""
-        return f"{folder}row {piece.first_row + row}"
 
 
 class _Job:
@@ -83,11 +26,8 @@ class _Job:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.by = options, options.by or []
-        self.source = _Source(options.input)
-        schema, inputs = self.source.schema, (options.value, options.control, options.emit)
-        for name in (*inputs, *self.by):
-            if schema.names.count(name) != 1:
-                raise BadInputError(f"{options.input}: expected one column {name!r}, got the columns {schema.names}")
+        self.source = Reader(options.input, [options.value, options.control, options.emit, *self.by])
+        schema = self.source.schema
         if "y" in schema.names:
             raise BadInputError(f"{options.input}: has a column 'y' already")
         if len(set(self.by)) < len(self.by) or {MEMORY, _BEFORE} & set(self.by):
@@ -95,10 +35,26 @@ class _Job:
         self.seen = fingerprint(self.source.paths)
         self.start = _load(options.state, self.by, self.seen)
         self.state: Any = self.start
-        y = self._scan([_Piece(options.input, 1, pa.RecordBatch.from_pylist([], schema))])
+        self._join_keys()
+        y = self._scan([Piece(options.input, 1, pa.RecordBatch.from_pylist([], schema))])
         self.schema = schema.append(pa.field("y", y.type))
+        check_writable(options.output, self.schema)
 
-    def _numbers(self, piece: _Piece, name: str, integer: bool) -> pa.Array:
+    def _join_keys(self) -> None:
+        """Keys of one type in the state and in the input, where one holds the values of both."""
+        self.keys = {name: arrow_types.plain(self.source.schema.field(name).type) for name in self.by}
+        for name in self.by if self.state is not None else ():
+            key = self.state[name]
+            kind = arrow_types.joined(key.type, self.keys[name])
+            if kind is None:
+                continue  # toy_scan says what is wrong
+            try:
+                self.keys[name], key = kind, arrow_types.cast(key, kind)
+            except pa.ArrowException as error:
+                raise BadInputError(f"{self.options.state}: column {name}: {error}") from None
+            self.state = self.state.set_column(self.state.column_names.index(name), name, key)
+
+    def _numbers(self, piece: Piece, name: str, integer: bool) -> pa.Array:
         """A column as numbers; a text that is none is named with its row in the file."""
         column = piece.batch.column(name)
         if pa.types.is_float16(column.type):
@@ -117,23 +73,22 @@ class _Job:
                     raise BadInputError(f"{where}, column {name}: expected {what}, got {cell!r}") from None
             raise
 
-    def _table(self, piece: _Piece) -> pa.Table:
+    def _table(self, piece: Piece) -> pa.Table:
         """The columns that are scanned; categories as what they stand for, as these differ from file to file."""
         options = self.options
         columns: dict[str, Any] = {}
         for name in self.by:
-            key = piece.batch.column(name)
-            columns[name] = key.cast(key.type.value_type) if pa.types.is_dictionary(key.type) else key
+            columns[name] = arrow_types.cast(piece.batch.column(name), self.keys[name])
         for name in (options.value, options.control, options.emit):
             if name not in columns:
                 columns[name] = self._numbers(piece, name, options.integer and name == options.value)
         return pa.table(columns)
 
-    def _scan(self, pieces: list[_Piece]) -> pa.ChunkedArray:
+    def _scan(self, pieces: list[Piece]) -> pa.ChunkedArray:
         """The outputs of some pieces, and the state taken on."""
         options = self.options
-        table = pa.concat_tables([self._table(piece) for piece in pieces])
         try:
+            table = pa.concat_tables([self._table(piece) for piece in pieces])
             frame, self.state = toy_scan(
                 table, options.value, options.control, options.emit, by=self.by, state=self.state,
                 nulls=options.nulls, fill=options.fill,
@@ -147,15 +102,15 @@ class _Job:
             got = "nothing" if error.got == "a null" else error.got
             where = self.source.where(piece, row)
             raise BadInputError(f"{where}, column {error.column}: expected {error.expected}, got {got}") from None
-        except (ValueError, TypeError, OverflowError) as error:
+        except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
             first, last = pieces[0], pieces[-1]
             rows = f"{self.source.where(first, 0)} to {self.source.where(last, len(last.batch) - 1)}: "
-            raise BadInputError(f"{rows if len(table) else ''}{error}") from None
+            raise BadInputError(f"{rows if any(len(piece.batch) for piece in pieces) else ''}{error}") from None
         return frame["y"]
 
     def outputs(self) -> Iterator[pa.RecordBatch]:
         """The input's batches with y. As many rows are taken at once as there are keys, to look each up once a row."""
-        waiting: list[_Piece] = []
+        waiting: list[Piece] = []
         for piece in self.source.pieces():
             waiting.append(piece)
             if sum(len(found.batch) for found in waiting) >= (len(self.state) if self.by else 0):
@@ -163,7 +118,7 @@ class _Job:
                 waiting = []
         yield from self._finished(waiting) if waiting else ()
 
-    def _finished(self, pieces: list[_Piece]) -> Iterator[pa.RecordBatch]:
+    def _finished(self, pieces: list[Piece]) -> Iterator[pa.RecordBatch]:
         y, start = self._scan(pieces).combine_chunks(), 0
         for piece in pieces:
             part = y.slice(start, len(piece.batch))
@@ -173,7 +128,7 @@ class _Job:
     def save(self, path: Path) -> None:
         before = pa.nulls(len(self.state), self.state[MEMORY].type)
         if self.start is not None:  # the state's first keys, in their order
-            earlier = self.start[MEMORY].cast(before.type).combine_chunks()
+            earlier = self.start[MEMORY].cast(before.type, safe=False).combine_chunks()  # rounded as the scan does
             before = pa.concat_arrays([earlier, before[len(self.start) :]])
         table = self.state.append_column(_BEFORE, before).replace_schema_metadata({_SEEN: self.seen})
         with whole_or_not(path) as name:
@@ -185,6 +140,10 @@ def _load(path: Path | None, by: list[str], seen: str) -> pa.Table | None:
     if path is None or not path.exists():
         return None
     try:
+        claimed = pq.read_metadata(path)
+        if not by and claimed.num_rows != 1:
+            raise BadInputError(f"{path}: expected a state of one row where there is no --by, got {claimed.num_rows}")
+        _memory.check(16 * claimed.num_rows * claimed.num_columns, "{}: a state of {} rows", path, claimed.num_rows)
         table = pq.read_table(path)
         names = table.column_names
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
@@ -201,33 +160,20 @@ def _load(path: Path | None, by: list[str], seen: str) -> pa.Table | None:
     return table.select(columns)
 
 
-def _kind(path: Path) -> str:
-    kind = path.suffix.lower()
-    if kind not in (".csv", ".parquet"):
-        raise BadInputError(f"{path}: expected a .csv or .parquet file")
-    return kind
-
-
-def _listed(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name} ({field.type})" for field in schema)
-
-
 def scan(options: argparse.Namespace) -> None:
     """Run the command; raises BadInputError for what the user can mend, and writes nothing then."""
     check_apart(STATE=options.state, OUT=options.output, **({"IN": options.input} if options.state else {}))
-    kind, job = _kind(options.output), _Job(options)
+    kind_of(options.output)
     if options.input.is_dir() and options.output.resolve().parent == options.input.resolve():
         raise BadInputError(f"{options.output}: OUT must not be in the folder that is read")
-    with whole_or_not(options.output) as name:
-        csv_options = pyarrow.csv.WriteOptions(quoting_style="needed")
-        writer = (
-            pq.ParquetWriter(name, job.schema)
-            if kind == ".parquet"
-            else pyarrow.csv.CSVWriter(name, job.schema, write_options=csv_options)
-        )
-        with writer, tqdm(unit=" rows", unit_scale=True, disable=None) as progress:
-            for batch in job.outputs():
-                writer.write_batch(batch)
-                progress.update(len(batch))
+    job = _Job(options)
+    with (
+        whole_or_not(options.output) as name,
+        writing(options.output, name, job.schema) as write,
+        tqdm(unit=" rows", unit_scale=True, disable=None) as progress,
+    ):
+        for batch in job.outputs():
+            write(batch)
+            progress.update(len(batch))
     if options.state:
         job.save(options.state)

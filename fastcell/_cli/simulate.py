@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from fastcell import _memory
 from fastcell._checks import Array
 from fastcell._jit import CACHE_TOKEN
 from fastcell.lstm.cell import CellParams, LSTMCell, lstm_step
 
 INPUTS = 2
 """What an agent sees: how far away its prey is, and its own speed."""
+
+_STEP, _AGENT = 64, 16  # bytes of each step, as numbers of Python's too; values of an agent beside its units
 
 
 def _compiled(token: int) -> Any:
@@ -37,6 +40,8 @@ def _compiled(token: int) -> Any:
 
 def _problem(agents: int, steps: int, hidden: int) -> tuple[LSTMCell, Array, Array, tuple[Array, ...]]:
     """The cell, the readout, the prey's places, and the agents: place, speed, h, c."""
+    size = _STEP * steps + 8 * agents * (hidden + _AGENT)
+    _memory.check(size, "{} agents of {} units for {} steps", agents, hidden, steps)
     random = np.random.default_rng(0)
     cell = LSTMCell(INPUTS, hidden, seed=0)
     readout = (random.standard_normal(hidden) / np.sqrt(hidden)).astype(np.float32)

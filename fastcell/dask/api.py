@@ -230,6 +230,12 @@ def _given(arrays: dict[str, Any], otherwise: str) -> list[Any]:
     for array in arrays.values():
         if type(array).__module__.startswith("dask.array._array_expr"):
             raise NotImplementedError("fastcell.dask needs array.query-planning to be False in Dask's configuration")
+    for name, array in arrays.items():
+        if type(array).__module__.startswith(("dask.dataframe", "dask_expr")):
+            kind = type(array).__name__
+            raise TypeError(
+                f"{name} must be a dask array, got a dask {kind}: df['x'].to_dask_array(lengths=True) is one"
+            )
     if not any(isinstance(array, da.Array) for array in arrays.values()):
         raise TypeError(f"{' or '.join(arrays)} must be a dask array, got none: use {otherwise}")
     return [a if isinstance(a, da.Array) else _checks.array(name, a) for name, a in arrays.items()]

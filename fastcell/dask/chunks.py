@@ -181,6 +181,7 @@ def run_lstm(
 
 
 def check_lengths(lengths: Array, total: float, first_row: int) -> None:
+    lengths = _checks.once(lengths)
     bad = (lengths < 0) | (lengths > total)
     if bad.any():
         (row,) = _checks.first_index(bad)

@@ -11,6 +11,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.task_spec import DataNode, Task, TaskRef
 
+from fastcell import _checks
 from fastcell.dask.chunks import Gated, Place, Toy, carry, merge, run_lstm, scan, summary
 from fastcell.lstm.api import LSTM
 from fastcell.scan.api import Scan
@@ -40,7 +41,12 @@ def _aligned(names: Sequence[str], arrays: list[Any]) -> list[Any]:
 def in_chunks(array: Any, chunks: Sequence[tuple[int, ...]]) -> Any:
     """An array in these chunks, along the axes where they fit."""
     fitting = tuple(c if sum(c) == n else (n,) for c, n in zip(chunks, array.shape, strict=True))
-    return array.rechunk(fitting) if isinstance(array, da.Array) else da.from_array(array, chunks=fitting)
+    if isinstance(array, da.Array):
+        return array.rechunk(fitting)
+    few = _checks.once(array)  # Dask's token of an array is made from a copy, which a broadcast one may not fit
+    axes = zip(fitting, few.shape, array.shape, strict=True)
+    made = da.from_array(few, chunks=[axis if n == whole else (n,) for axis, n, whole in axes])
+    return made if few is array else da.broadcast_to(made, array.shape, chunks=fitting)
 
 
 def _refs(arrays: Sequence[Any], block: tuple[int, ...]) -> list[Any]:

@@ -4,9 +4,11 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
+import pyarrow as pa
 
 from fastcell._checks import ALLOWED, VALUES, Array, first_index, other_rules
-from fastcell.frames.keys import number
+from fastcell.frames.api import arrow_types
+from fastcell.frames.keys import number, type_of
 from fastcell.scan import gated_scan, toy_scan
 
 KINDS = "a pandas.DataFrame, polars.DataFrame, polars.LazyFrame or pyarrow.Table"
@@ -17,6 +19,8 @@ _NUMBERS = (
 )
 _LOW = {"control": -1, "emit": 0}
 _AT_NULL = {"forget": 1}
+_VALUE_IS_NOT_READ = (-1, 0)  # rules of control
+_EXACT = 2**53  # up to here each integer is a float64
 
 
 class BadRowError(ValueError):
@@ -77,7 +81,9 @@ class Job:
         if state is not None and not isinstance(state, pl.DataFrame | pl.LazyFrame):
             raise TypeError(f"state must be of df's kind, LazyFrame, got {type(state).__name__}")
         self._check_columns(schema.names())
-        trial = None if state is None or not self.by else pl.DataFrame(schema=state.lazy().collect_schema())
+        trial = None if state is None else pl.DataFrame(schema=state.lazy().collect_schema())
+        if trial is not None and not self.by:
+            trial = trial.clear(1).with_columns(pl.selectors.numeric().fill_null(0))
         tried, tried_state = self.run(pl.DataFrame(schema={name: schema[name] for name in self.columns}), trial)
 
         def scan(given: pl.DataFrame) -> tuple[Any, Any]:
@@ -102,13 +108,15 @@ class Job:
     def _scan(self, frame: nw.DataFrame[Any], state: nw.DataFrame[Any] | None) -> tuple[Array, nw.DataFrame[Any]]:
         arrays = {role: self._array(frame, role) for role in self.roles}
         memories = None if state is None else self._memories(state)
+        if memories is not None and memories.dtype.kind == "f":
+            self._go_on_in_floats(arrays)
         if not self.by:
             if memories is not None and len(memories) != 1:
                 raise ValueError(f"state must have one row where there is no by, got {len(memories)}")
             y, last = self._cell(arrays, None, None if memories is None else memories[0])
             return y, nw.from_dict({MEMORY: np.atleast_1d(last)}, backend=frame.implementation)
         numbered = number(frame.select(self.by))
-        met = _rows(frame.select(self.by), numbered.firsts)
+        met = _rows(_handled(frame.select(self.by)), numbered.firsts)
         if state is None or memories is None:
             y, last = self._cell(arrays, numbered.codes, None)
             return y, _with_memory(met, last)
@@ -119,6 +127,19 @@ class Job:
         everything = everything.astype(last.dtype)
         everything[places] = last
         return y, _with_memory(known, everything)
+
+    def _go_on_in_floats(self, arrays: dict[str, Any]) -> None:
+        """Integers after a chunk of floats are floats, as they would be in one column with those."""
+        deciding = [arrays["value"]] if self.kind == "toy" else arrays.values()
+        if any(np.asarray(array).dtype.kind == "f" for array in deciding):
+            return
+        value = arrays["value"]
+        inexact = (value > _EXACT) | (value < -_EXACT)
+        if inexact.any():
+            (row,) = first_index(inexact)
+            expected = "an integer of at most 2**53, as the state's memory is float64"
+            raise BadRowError(self.roles["value"], row, expected, f"{value[row]}")
+        arrays["value"] = value.astype(np.float64)
 
     def _cell(self, arrays: dict[str, Any], codes: Array | None, state: Any) -> tuple[Array, Any]:
         scan = toy_scan if self.kind == "toy" else gated_scan
@@ -140,11 +161,15 @@ class Job:
             return given
         column = frame[given]
         if column.dtype not in _NUMBERS:
-            raise TypeError(f"column {given!r} must hold {VALUES}, got {column.dtype}")
+            raise TypeError(f"column {given!r} must hold {VALUES}, got {type_of(column)}")
         if _has_nulls(column):
             if self.nulls == "raise":
-                row = int(np.argmax(column.is_null().to_numpy()))
-                raise BadRowError(given, row, "a number", "a null", "; nulls='keep' passes over it")
+                nulls = column.is_null().to_numpy()
+                if role == "value" and self.kind == "toy":
+                    nulls = nulls & ~np.isin(self._array(frame, "control"), _VALUE_IS_NOT_READ)
+                if nulls.any():
+                    (row,) = first_index(nulls)
+                    raise BadRowError(given, row, "a number", "a null", "; nulls='keep' passes over it")
             instead = _AT_NULL.get(role, 0)
             column = column.fill_null(bool(instead) if column.dtype == nw.Boolean else instead)
         array: Array = column.to_numpy()
@@ -158,13 +183,14 @@ class Job:
         memory = state[MEMORY]
         if memory.dtype not in (nw.Float64, nw.Int64):
             raise TypeError(f"state's column {MEMORY!r} must hold float64 or int64, got {memory.dtype}")
-        if memory.null_count() and not memory.implementation.is_pandas():
+        of_numpy = memory.implementation.is_pandas() and isinstance(memory.to_native().dtype, np.dtype)
+        if memory.null_count() and not of_numpy:  # there nan, which may be a memory, counts as a null
             raise ValueError(f"state's column {MEMORY!r} must hold no nulls, got {memory.null_count()}")
         return memory.to_numpy()
 
     def _merged(self, state: nw.DataFrame[Any], met: nw.DataFrame[Any]) -> tuple[nw.DataFrame[Any], Array]:
         """The state's keys and after them those of `met` that are new; and where those of `met` are among them."""
-        known = state.select(self.by)
+        known = _handled(state.select(self.by))
         for name in self.by:
             if known[name].dtype != met[name].dtype:
                 expected = f"{met[name].dtype}, as df's does"
@@ -180,11 +206,19 @@ class Job:
 
 
 def _known(name: str, given: Any) -> Any:
-    frame = nw.from_native(given, pass_through=True)
-    kinds = (nw.Implementation.PANDAS, nw.Implementation.POLARS, nw.Implementation.PYARROW)
-    if not isinstance(frame, nw.DataFrame | nw.LazyFrame) or frame.implementation not in kinds:
-        raise TypeError(f"{name} must be {KINDS}, got {type(given).__name__}")
-    return frame
+    """A frame of narwhals, which is asked about nothing else: for each kind it might load a library or warn."""
+    of = nw.dependencies
+    frames = of.is_pandas_dataframe, of.is_polars_dataframe, of.is_polars_lazyframe, of.is_pyarrow_table
+    if any(is_frame(given) for is_frame in frames):
+        return nw.from_native(given)
+    kind = type(given)
+    if kind.__module__.startswith(("dask.dataframe", "dask_expr")):
+        raise TypeError(
+            f"{name} must be {KINDS}, got a dask {kind.__name__}: where each partition holds all rows of its keys, give "
+            "a function that calls this one to df.map_partitions; without keys, fastcell.dask takes columns as arrays, "
+            "df['x'].to_dask_array(lengths=True)"
+        )
+    raise TypeError(f"{name} must be {KINDS}, got {kind.__name__}")
 
 
 def _has_nulls(column: nw.Series[Any]) -> bool:
@@ -197,6 +231,23 @@ def _has_nulls(column: nw.Series[Any]) -> bool:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(map(repr, names)) or "none"
+
+
+def _handled(keys: nw.DataFrame[Any]) -> nw.DataFrame[Any]:
+    """Arrow's columns in types whose rows can be taken and joined."""
+    native = keys.to_native()
+    if keys.implementation.is_pyarrow():
+        fields = [field.with_type(arrow_types.handled(field.type)) for field in native.schema]
+        return nw.from_native(native.cast(pa.schema(fields)))
+    if keys.implementation.is_pandas():
+        import pandas as pd
+
+        for name in keys.columns:
+            kind = native[name].dtype
+            if isinstance(kind, pd.ArrowDtype) and kind.pyarrow_dtype != arrow_types.handled(kind.pyarrow_dtype):
+                column = pa.chunked_array(pa.array(native[name])).cast(arrow_types.handled(kind.pyarrow_dtype))
+                native = native.assign(**{name: pd.arrays.ArrowExtensionArray(column)})
+    return nw.from_native(native)
 
 
 def _rows(frame: nw.DataFrame[Any], rows: Array) -> nw.DataFrame[Any]:

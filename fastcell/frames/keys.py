@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastcell._checks import Array
-from fastcell.frames import keys_kernels
+from fastcell.frames.api import arrow_types, keys_kernels
 from fastcell.simd.vector import address
 
 _FIRST_TABLE = 1 << 16  # entries of the first table of texts
@@ -36,7 +36,15 @@ def _column(column: nw.Series[Any]) -> Keys:
     try:
         return _numbered(_plain(column))
     except (pa.ArrowException, TypeError):
-        raise TypeError(f"column {column.name!r} must hold keys, got {column.dtype}") from None
+        raise TypeError(f"column {column.name!r} must hold keys, got {type_of(column)}") from None
+
+
+def type_of(column: nw.Series[Any]) -> Any:
+    """A column's type as one knows it; its own where narwhals has no name for it."""
+    if column.dtype != nw.Unknown:
+        return column.dtype
+    native = column.to_native()
+    return native.type if column.implementation.is_pyarrow() else native.dtype
 
 
 def _pairs(one: Keys, other: Keys) -> Keys:
@@ -55,6 +63,8 @@ def _numbered(column: Array | pa.ChunkedArray) -> Keys:
             keys = _pairs(keys, _numbered(field))
         return keys
     if pa.types.is_dictionary(kind):
+        if column.num_chunks > 1 or kind.value_type != arrow_types.handled(kind.value_type):
+            column, kind = column.cast(arrow_types.handled(kind)), arrow_types.handled(kind)
         column = column.unify_dictionaries()
         values = column.chunk(0).dictionary if column.num_chunks else pa.array([], kind.value_type)
         if values.null_count or len(values.unique()) != len(values):
@@ -67,8 +77,8 @@ def _numbered(column: Array | pa.ChunkedArray) -> Keys:
     elif pa.types.is_floating(kind):
         wide = column.cast(pa.float32()) if pa.types.is_float16(kind) else column
         column = pc.add(wide, pa.scalar(0.0, wide.type))  # -0.0 + 0.0 is 0.0
-    elif pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        column = column.cast(pa.large_binary())
+    elif kind != arrow_types.handled(kind):
+        column = column.cast(arrow_types.handled(kind))
     return _arrow(column)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastcell import _checks, _threads
 from fastcell._checks import Array
-from fastcell.lstm import driver
+from fastcell.lstm.api import driver
 from fastcell.lstm.cell import CellParams, LSTMCell
 from fastcell.simd.activations import KNOWN
 from fastcell.weights import Importers
@@ -52,6 +52,11 @@ class LSTM(Importers):
         or (name, alpha, beta): sigmoid, tanh, relu, hard_sigmoid, softsign, leaky_relu, elu, softplus, affine,
         threshold, scaled_tanh, identity.
     dtype : "float32" or "float64"
+    batch_first : bool
+        Whether x and y are (B, T, ...) where a call doesn't say.
+    initial_state : (h0, c0), optional
+        (L*D, H or P) and (L*D, H): what every row starts from where no state is given, and after a reset. Zeros if not
+        given.
     weights : dict of arrays, optional
         ``weight_ih_l0`` (4*H, I), ``weight_hh_l0`` (4*H, H or P), ``bias_ih_l0``, ``bias_hh_l0`` (4*H,),
         ``weight_hr_l0`` (P, H), ``..._l0_reverse``, ``..._l1`` with I = D*H or D*P; gates in the order i, f, g, o.
@@ -65,6 +70,8 @@ class LSTM(Importers):
         A size or shape that doesn't fit, a weight missing or unknown, an unknown activation.
     TypeError
         A dtype that is not one of those above.
+    MemoryError
+        Weights that would not fit the memory that is free; nothing is allocated.
 
     Notes
     -----
@@ -88,6 +95,8 @@ class LSTM(Importers):
     True
     """
 
+    _initial_state: tuple[Array, Array] | None = None  # the class has it for what was pickled without
+
     def __init__(
         self,
         input_size: int,
@@ -104,6 +113,7 @@ class LSTM(Importers):
         activations: tuple[Any, ...] = _STANDARD,
         dtype: Any = "float32",
         batch_first: bool = False,
+        initial_state: Any = None,
         weights: dict[str, Any] | None = None,
         seed: int | None = None,
     ) -> None:
@@ -129,16 +139,23 @@ class LSTM(Importers):
         self.activations = tuple(activations)
         _activation_codes(self.activations, self.directions)
         self.output_size = self.proj_size or self.hidden_size
+        if isinstance(weights, Mapping) and self.num_layers > max(len(weights), 1):
+            raise ValueError(f"num_layers must be at most the number of weights, {len(weights)}, got {num_layers}")
+        driver.check_weights(self)
         shapes = self._shapes()
         self._weights = self._draw(shapes, seed) if weights is None else self._take(shapes, weights)
+        if initial_state is not None:
+            L, letter = self.num_layers * self.directions, "P" if self.proj_size else "H"
+            shapes_of = (L, self.output_size), (L, self.hidden_size)
+            self._initial_state = _initial(initial_state, shapes_of, (f"(L*D, {letter})", "(L*D, H)"), self.dtype)
         self.packed = self._pack()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the packed weights, which are addresses in this process."""
-        return {name: value for name, value in vars(self).items() if name != "packed"}
+        return _checks.attributes_without(super().__getstate__(), "packed")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        _checks.set_attributes(self, state)
         self.packed = self._pack()
 
     def cell(self, layer: int = 0, direction: int = 0) -> LSTMCell:
@@ -153,6 +170,11 @@ class LSTM(Importers):
             if not 0 <= _checks.size(name, given, 0) < count:
                 raise ValueError(f"{name} must be below {count}, got {given}")
         return LSTMCell._of(self, layer, direction)
+
+    @property
+    def initial_state(self) -> tuple[Array, Array] | None:
+        """Copies of (h0, c0), or None for zeros."""
+        return None if self._initial_state is None else (self._initial_state[0].copy(), self._initial_state[1].copy())
 
     @property
     def params(self) -> tuple[CellParams, ...]:
@@ -240,12 +262,13 @@ class LSTM(Importers):
         x : (T, B, I), (B, T, I) with batch_first, or (T, I) for one row
             Any real dtype; converted to the LSTM's.
         state : (h, c), optional
-            (L*D, B, H or P) and (L*D, B, H), without B for one row; zeros if not given.
+            (L*D, B, H or P) and (L*D, B, H), without B for one row; `initial_state` if not given.
         lengths : (B,) integers, optional
             Steps of each row, in any order, 0 to T. y is 0 after a row's end; its final state is that at its end (at
             length 0, its initial state); the other direction starts there.
         reset : (T, B) of bool, or (B, T) with batch_first, optional
-            Where true, the row's state is set to zero before the step. One direction, forward, alone.
+            Where true, the row's state is set to `initial_state` (zeros without one) before the step. One direction,
+            forward, alone.
         batch_first : bool, optional
             Whether x and y are (B, T, ...); the LSTM's own if not given.
         out : array, optional
@@ -265,6 +288,8 @@ class LSTM(Importers):
             A shape or value that doesn't fit; nothing is written.
         TypeError
             A dtype that doesn't fit.
+        MemoryError
+            y or the state would not fit the memory that is free.
         """
         first = self.batch_first if batch_first is None else bool(batch_first)
         given = x
@@ -277,9 +302,11 @@ class LSTM(Importers):
             x = x[:, None]
         elif first:
             x = x.transpose(1, 0, 2)
-        if x.dtype != self.dtype or (x.shape[2] > 1 and x.strides[2] != x.itemsize):
-            x = np.ascontiguousarray(x, self.dtype)
         T, B, _ = x.shape
+        copied = x.dtype != self.dtype or (x.shape[2] > 1 and x.strides[2] != x.itemsize)
+        driver.check_call(self, T, B, copied, out is None)
+        if copied:
+            x = np.ascontiguousarray(x, self.dtype)
         carried = self._state(state, B, unbatched)
         order, ends = (None, None) if lengths is None else _order(lengths, T, B)
         flags = None if reset is None else self._reset(reset, T, B, first and not unbatched, unbatched)
@@ -379,6 +406,22 @@ class LSTM(Importers):
         if flags.shape != shape:
             raise ValueError(f"reset must have shape {letters} = {shape}, got {flags.shape}")
         return flags[:, None] if unbatched else flags.T if first else flags
+
+
+def _initial(
+    given: Any, shapes: tuple[tuple[int, ...], ...], letters: tuple[str, str], dtype: np.dtype[Any]
+) -> tuple[Array, Array]:
+    """Copies of an initial state's h0 and c0, held to their shapes."""
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        many = f" of {len(given)}" if isinstance(given, tuple | list) else ""
+        raise ValueError(f"initial_state must be a pair (h0, c0), got {type(given).__name__}{many}")
+    found = []
+    for name, part, shape, told in zip(("h0", "c0"), given, shapes, letters, strict=True):
+        array = _checks.array(f"initial_state's {name}", part, _checks.NUMBERS)
+        if array.shape != shape:
+            raise ValueError(f"initial_state's {name} must have shape {told} = {shape}, got {array.shape}")
+        found.append(np.array(array, dtype, order="C"))
+    return found[0], found[1]
 
 
 def _activation_codes(activations: tuple[Any, ...], directions: int) -> list[Array | None]:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba.core import errors
 
-from fastcell import _checks
+from fastcell import _checks, _memory
 from fastcell._checks import Array
 from fastcell._jit import kernel
-from fastcell.lstm import cell_kernels, cell_lowering
+from fastcell.lstm.api import cell_kernels, cell_lowering
 from fastcell.lstm.driver import CellParams, suffix
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class LSTMCell:
         I and H.
     bias, proj_size, peepholes, coupled, clip, activations, dtype, seed
         As in `fastcell.LSTM`.
+    initial_state : (h0, c0), optional
+        (H or P,) and (H,): what a call starts from where no state is given. Zeros if not given.
     weights : dict of arrays, optional
         ``weight_ih`` (4*H, I), ``weight_hh`` (4*H, H or P), ``bias_ih``, ``bias_hh`` (4*H,), ``weight_hr`` (P, H),
         ``weight_peephole`` (3*H,), as in `fastcell.LSTM` without the layer's number.
@@ -76,18 +78,25 @@ class LSTMCell:
         clip: float | None = None,
         activations: tuple[Any, ...] = ("sigmoid", "tanh", "tanh"),
         dtype: Any = "float32",
+        initial_state: Any = None,
         weights: dict[str, Any] | None = None,
         seed: int | None = None,
     ) -> None:
-        from fastcell.lstm.api import LSTM
+        from fastcell.lstm.api import LSTM, _initial
 
         if not isinstance(weights, Mapping | None):
             raise TypeError(f"weights must be a dict of arrays, got {type(weights).__name__}")
         named = None if weights is None else {f"{name}_l0": array for name, array in weights.items()}
-        lstm = LSTM(
-            input_size, hidden_size, bias=bias, proj_size=proj_size, peepholes=peepholes, coupled=coupled, clip=clip,
-            activations=activations, dtype=dtype, weights=named, seed=seed,
-        )  # fmt: skip
+        options = {
+            "bias": bias, "proj_size": proj_size, "peepholes": peepholes, "coupled": coupled, "clip": clip,
+            "activations": activations, "dtype": dtype,
+        }  # fmt: skip
+        lstm = LSTM(input_size, hidden_size, weights=named, seed=seed, **options)
+        if initial_state is not None:
+            letters = "(P,)" if lstm.proj_size else "(H,)", "(H,)"
+            pair = _initial(initial_state, ((lstm.output_size,), (lstm.hidden_size,)), letters, lstm.dtype)
+            start = pair[0][None], pair[1][None]
+            lstm = LSTM(input_size, hidden_size, weights=lstm.state_dict(), initial_state=start, **options)
         self._share(lstm, 0, 0)
 
     @classmethod
@@ -96,9 +105,13 @@ class LSTMCell:
         cell._share(lstm, layer, direction)
         return cell
 
-    def __reduce__(self) -> Any:
-        """Without the packed weights, which are addresses in this process."""
-        return LSTMCell._of, self._source
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what `_share` makes of the packed weights: addresses in this process."""
+        return _checks.attributes_without(super().__getstate__(), "params", "_table", "_zero", "_kernel")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        _checks.set_attributes(self, state)
+        self._share(*self._source)
 
     def _share(self, lstm: "LSTM", layer: int, direction: int) -> None:
         self._source, packed = (lstm, layer, direction), lstm.packed[layer * lstm.directions + direction]
@@ -113,6 +126,13 @@ class LSTMCell:
         end = suffix(layer, direction)
         return {name.removesuffix(end): a for name, a in lstm.state_dict().items() if name.endswith(end)}
 
+    @property
+    def initial_state(self) -> tuple[Array, Array] | None:
+        """Copies of (h0, c0), (H or P,) and (H,), or None for zeros."""
+        lstm, layer, direction = self._source
+        start, k = lstm.initial_state, layer * lstm.directions + direction
+        return None if start is None else (start[0][k].copy(), start[1][k].copy())
+
     def __repr__(self) -> str:
         return f"LSTMCell({self.input_size}, {self.hidden_size}, dtype={self.dtype.name!r})"
 
@@ -124,7 +144,7 @@ class LSTMCell:
         x : (B, I), or (I,) for one row
             Any real dtype; converted to the cell's.
         state : (h, c), optional
-            (B, H or P) and (B, H), without B for one row; zeros if not given.
+            (B, H or P) and (B, H), without B for one row; `initial_state` if not given.
 
         Returns
         -------
@@ -135,11 +155,17 @@ class LSTMCell:
         ValueError, TypeError
             A shape or dtype that doesn't fit.
         """
-        x = np.ascontiguousarray(_checks.array("x", x, _checks.NUMBERS), self.dtype)
+        x = _checks.array("x", x, _checks.NUMBERS)
+        rows = len(x) if x.ndim == 2 else 1
+        values = (0 if x.flags.c_contiguous else x.size) + rows * (self.output_size + self.hidden_size)
+        _memory.check(values * self.dtype.itemsize, "a step for x of shape {}", x.shape)
+        x = np.ascontiguousarray(x, self.dtype)
         if x.ndim not in (1, 2):
             raise ValueError(f"x must have shape (B, I) or (I,) with I = {self.input_size}, got {x.shape}")
         if state is None:
             h, c = (np.zeros((*x.shape[:-1], size), self.dtype) for size in (self.output_size, self.hidden_size))
+            if (start := self.initial_state) is not None:
+                h[...], c[...] = start
         else:
             if not isinstance(state, tuple | list) or len(state) != 2:
                 raise ValueError(f"state must be a pair (h, c), got {type(state).__name__}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastcell import _threads
+from fastcell import _memory, _threads
 from fastcell._checks import Array
 from fastcell._jit import VECTOR_BITS
 from fastcell.lstm.kernels import CALL, TILE, describe, lstm_layer, lstm_layer_special
@@ -20,6 +20,8 @@ _STATE, _GATES = 1 << 19, 1 << 18  # bytes of scratch a thread spends on a block
 _SCRATCH = 1_900_000  # and at most, where that leaves fewer
 _ROWS = 11 * TILE  # that a block has at most
 _SHARED = 3 << 22  # bytes of weights that a core may hope to find in the last cache: larger ones want large blocks
+_OBJECTS = 1 << 12  # bytes of names and objects for each layer's weights
+_ROW = 8  # values' room for what is kept of each row's length
 _STANDARD = [KNOWN[name] for name in ("sigmoid", "tanh", "tanh")]
 
 
@@ -65,8 +67,8 @@ class Layer(NamedTuple):
     zero: Any
     inputs: int
     backwards: bool
-    alive: Array
-    """What is at the address."""
+    alive: tuple[Array, ...]
+    """What is at the addresses."""
 
 
 def suffix(layer: int, direction: int) -> str:
@@ -74,12 +76,32 @@ def suffix(layer: int, direction: int) -> str:
     return f"_l{layer}" + ("_reverse" if direction else "")
 
 
+def check_weights(lstm: "LSTM") -> None:
+    """Refuse sizes whose weights, as they are and packed, fit no memory, before so much as their names are made."""
+    H, R, D, lanes = lstm.hidden_size, lstm.output_size, lstm.directions, _lanes(lstm)
+    padded, largest, total = -(-H // lanes) * lanes, 0, 0
+    for layers, inputs in ((1, lstm.input_size), (lstm.num_layers - 1, D * R if lstm.num_layers > 1 else 0)):
+        values = 4 * (H + padded) * (inputs + R + 2) + 2 * lstm.proj_size * padded
+        total += layers * D * (values * lstm.dtype.itemsize + _OBJECTS)
+        largest = max(largest, 4 * padded * inputs, 4 * padded * R)
+    words = "weights for input_size {}, hidden_size {}, num_layers {}"
+    _memory.check(total + 8 * largest, words, lstm.input_size, H, lstm.num_layers)
+
+
+def check_call(lstm: "LSTM", T: int, B: int, copied: bool, made: bool) -> None:
+    """Refuse an x, which may be a broadcast of one value or hold no step, whose answer fits no memory."""
+    D, R = lstm.directions, lstm.output_size
+    wide = D * R * (made + (D == 2 and lstm.num_layers > 1)) + lstm.input_size * copied
+    values = B * (T * wide + lstm.num_layers * D * (R + lstm.hidden_size) + _ROW)
+    _memory.check(values * lstm.dtype.itemsize, "y and the state for T = {} and B = {} of x", T, B)
+
+
 def pack(lstm: "LSTM", weights: dict[str, Array], layer: int, direction: int, codes: Array | None) -> Layer:
     """Lay a layer's weights out for the kernels."""
     params = _params(lstm, weights, suffix(layer, direction), codes)
     special = params.special
     inputs = params.w_x.shape[1]
-    table = np.zeros(12, np.int64)  # as `weights_at`, `sizes_at` and `special_at` read it
+    table = np.zeros(14, np.int64)  # as `weights_at`, `sizes_at`, `special_at` and `initial_at` read it
     table[:3] = _at(params.w_x), _at(params.w_h), _at(params.bias)
     table[3:5] = _at(params.w_p) if lstm.proj_size else 0, _at(params.zeros)
     table[5:8] = inputs, lstm.hidden_size, lstm.output_size
@@ -87,9 +109,20 @@ def pack(lstm: "LSTM", weights: dict[str, Array], layer: int, direction: int, co
         table[8:10] = _at(special.activations), _at(special.peephole) if lstm.peepholes else 0
         table[10:11].view(np.float64)[0] = special.clip
         table[11] = special.coupled
+    initial = _initial(lstm, layer * lstm.directions + direction, params)
+    table[12:] = _at(initial[0]), _at(initial[1])
     backwards = lstm.reverse or direction == 1
     kernel = lstm_layer if special is None else lstm_layer_special
-    return Layer(params, _at(table), kernel, lstm.dtype.type(0), inputs, backwards, table)
+    return Layer(params, _at(table), kernel, lstm.dtype.type(0), inputs, backwards, (table, *initial))
+
+
+def _initial(lstm: "LSTM", k: int, params: CellParams) -> tuple[Array, Array]:
+    """The k-th initial h and c, zeros where the LSTM has none, each padded to its row of scratch."""
+    hidden = params.w_h.shape[0] * _lanes(lstm)
+    h, c = (_aligned(np.zeros(size, lstm.dtype)) for size in (params.zeros.size or hidden, hidden))
+    if lstm._initial_state is not None:
+        h[: lstm.output_size], c[: lstm.hidden_size] = (part[k] for part in lstm._initial_state)
+    return h, c
 
 
 def _params(lstm: "LSTM", weights: dict[str, Array], end: str, codes: Array | None) -> CellParams:

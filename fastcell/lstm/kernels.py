@@ -153,6 +153,13 @@ def _zero(to, count, like):
 
 
 @inline
+def _begin(source, to, count, like):
+    """Copy a padded row of an initial state: whole vectors."""
+    for k in range(0, count * size_of(like), width(like) * size_of(like)):
+        store(to + k, load(source + k, like))
+
+
+@inline
 def _row(order, k):
     return k if order == 0 else load_scalar(order + 8 * k, INT64)
 
@@ -189,6 +196,12 @@ def special_at(layer):
         load_scalar(layer + 80, FLOAT64),
         load_scalar(layer + 88, INT64) != 0,
     )
+
+
+@inline
+def initial_at(layer):
+    """The addresses of the h and c that a row has where no state is given and after a reset, padded as in scratch."""
+    return load_scalar(layer + 96, INT64), load_scalar(layer + 104, INT64)
 
 
 CALL = 128
@@ -245,7 +258,7 @@ def lstm_layer(
 ):  # fmt: skip
     """One layer, one direction, rows `first` to `last`. The states are read, where they are `given`, and written.
 
-    layer: its table, as `weights_at` and `sizes_at` read it. call: as `describe` wrote it, scratch behind it for
+    layer: its table, as `weights_at`, `sizes_at` and `initial_at` read it. call: as `describe` wrote it, scratch behind it for
     `block` rows and a stretch of `stretch` rows and steps. source, to: 0 for x, 1 for y, 2 for spare. number: the
     layer's among the states. order, ends: rows by falling length and each row's steps, int64, or 0. reset: flags, or 0.
     """
@@ -274,6 +287,7 @@ def _layer(
 ):  # fmt: skip
     inputs, hidden, returned = sizes_at(layer)
     w_x, w_h, bias, w_p, nothing = weights_at(layer)
+    h_0, c_0 = initial_at(layer)
     gates, hs, full, cs, x_table, h_table = _parts(call + CALL, block, stretch, hidden, returned, w_p != 0, like)
     x, y = _place(call, source), _place(call, to)
     y = (y[0] + direction * returned * size_of(like), y[1], y[2])
@@ -292,8 +306,8 @@ def _layer(
         flip = block * h_row
         for r in range(count):
             b = _row(order, first + r)
-            _zero(hs + r * h_row, h_row // size, like)
-            _zero(cs + r * c_row, c_row // size, like)
+            _begin(h_0, hs + r * h_row, h_row // size, like)
+            _begin(c_0, cs + r * c_row, c_row // size, like)
             if given:
                 copy_values(h + b * returned * size, hs + r * h_row, returned, like)
                 copy_values(c + b * hidden * size, cs + r * c_row, hidden, like)
@@ -325,8 +339,8 @@ def _layer(
                     for r in range(active):
                         b = _row(order, first + r)
                         if load_scalar(reset[0] + q * reset[1] + b * reset[2], INT8) != 0:
-                            _zero(hs + old + r * h_row, h_row // size, like)
-                            _zero(cs + r * c_row, c_row // size, like)
+                            _begin(h_0, hs + old + r * h_row, h_row // size, like)
+                            _begin(c_0, cs + r * c_row, c_row // size, like)
                 h_new, h_new_row = (hs + new, h_row) if w_p == 0 else (full, c_row)
                 many = 2 if active == 1 else 1
                 pieces = (groups + many - 1) // many

@@ -1,21 +1,23 @@
 """The toy memory cell and the gated recurrence over whole arrays: check, allocate, run, return."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastcell import _checks, _threads
+from fastcell import _checks, _memory, _threads
 from fastcell._checks import Array
 from fastcell._jit import VECTOR_BITS, inline
 from fastcell.scan import toy_calls, toy_kernels
-from fastcell.scan.dispatch import Run
+from fastcell.scan.dispatch import Run, column_axes
 from fastcell.simd.vector import address
 
 __all__ = ["Scan", "gated_scan", "rules_to_gates", "toy_scan", "toy_step"]
 
 _ENOUGH = 1 << 18  # steps times columns from which a second thread pays
 _MANY = 1 << 22  # rules from which a second thread pays for checking them
+_FEW_MEMORIES, _SPARSE = 1 << 24, 16  # memories that keys may ask for without a state: so many, or so many a value
 _SMALL = 1 << 14  # steps times columns up to which one entry into compiled code is faster than the fitting kernel
 _QUICK_VALUES = frozenset(map(np.dtype, "fd"))
 _QUICK_RULES = frozenset(map(np.dtype, "?blfd"))
@@ -62,7 +64,9 @@ def toy_scan(
         The memory to start from, x1's shape without its time axis; 0 by default. With `keys` (K, ...).
     keys : (T,) array of integers, optional
         The stream that each step belongs to, 0 to K - 1: one memory for each. K is taken from `state`, else
-        from the largest key.
+        from the largest key, as long as K times the columns is no more than 2**24 or 16 times the number of values.
+        Names, and numbers far apart, are numbered by ``numpy.unique(keys, return_inverse=True)[1]`` or
+        ``pandas.factorize(keys)[0]``; `fastcell.frames` numbers them by itself.
     fill : number
         y of a silent step. 0 is the LSTM's o * a, nan says 'no output'.
     strict : bool
@@ -82,11 +86,14 @@ def toy_scan(
     ------
     ValueError
         A shape does not fit, a rule is not one of those above (the first such index is named), a key is
-        negative or has no state, `out` overlaps an input or is read-only.
+        negative, has no state or without one is far beyond the number of values, `out` overlaps an input or is
+        read-only.
     TypeError
         A dtype is none of those above.
     OverflowError
         An integer memory leaves int64.
+    MemoryError
+        y or the memories would not fit the memory that is free; nothing is allocated.
 
     Notes
     -----
@@ -313,7 +320,9 @@ def _gate(name: str, given: Any, shape: tuple[int, ...]) -> Array:
 
 def _rules(name: str, rules: Array, low: int, strict: bool, threads: int) -> Array:
     """The rules in a signed dtype, where an unsigned 255 can't pass for -1; others than low, 0, 1 refused."""
-    signed = np.minimum(rules, 2).astype(np.int8) if rules.dtype.kind == "u" else rules
+    signed = rules
+    if rules.dtype.kind == "u":
+        signed = np.broadcast_to(np.minimum(_checks.once(rules), 2).astype(np.int8), rules.shape)
     if strict and signed.size:
         different = _checks.once(signed)
         flat = different.reshape(-1, 1) if different.ndim == 1 else different.reshape(len(different), -1)
@@ -336,23 +345,41 @@ def _memories(state: Any, keys: Any, values: Array, accumulator: np.dtype[Any]) 
     inner = values.shape[1:]
     if keys is None:
         if state is None:
+            _memory.check(8 * math.prod(inner), "the state of x1 (or x) of shape {}", values.shape)
             return None, np.zeros((1, *inner), accumulator)
         return None, _checks.memories(state, inner, accumulator, keyed=False)[None]
     codes = _checks.array("keys", keys, "integers")
     _checks.same_shape("keys", codes, values.shape[:1], "the time axis")
+    largest, negative = _largest(codes)
+    a = None if state is None else _checks.memories(state, inner, accumulator, keyed=True)
+    count = largest + 1 if a is None else len(a)
+    if largest < count and not negative:
+        return codes, _new_memories(codes, count, values, accumulator) if a is None else a
+    different = _checks.once(codes)
+    (at,) = _checks.first_index((different < 0) | (different >= count))
+    raise ValueError(f"keys must be from 0 to K - 1 = {count - 1}, got {codes[at]} at index {at}")
+
+
+def _largest(codes: Array) -> tuple[int, bool]:
+    """The largest key, -1 of none, and whether any is negative."""
     different = _checks.once(codes)
     largest = int(different.view(f"u{codes.itemsize}").max()) if codes.size else -1
     negative = largest > np.iinfo(codes.dtype).max  # read without a sign a negative key is larger than any other
-    if negative:
-        largest = int(different.max())
-    if state is None:
-        try:
-            a = np.zeros((largest + 1, *inner), accumulator)
-        except ValueError:  # NumPy's word for a size beyond any memory
-            raise MemoryError(f"keys up to {largest} need as many memories") from None
-    else:
-        a = _checks.memories(state, inner, accumulator, keyed=True)
-    if largest < len(a) and not negative:
-        return codes, a
-    (at,) = _checks.first_index((different < 0) | (different >= len(a)))
-    raise ValueError(f"keys must be from 0 to K - 1 = {len(a) - 1}, got {codes[at]} at index {at}")
+    return (int(different.max()) if negative else largest), negative
+
+
+def _new_memories(codes: Array, count: int, values: Array, accumulator: np.dtype[Any]) -> Array:
+    """(K, ...) zeros that no one touches before a step does, in the order in which x has its columns."""
+    inner = values.shape[1:]
+    if count * max(math.prod(inner), 1) > max(_FEW_MEMORIES, _SPARSE * values.size):
+        (at,) = _checks.first_index(_checks.once(codes) == count - 1)
+        raise ValueError(
+            f"keys must be numbered from 0 on: got {count - 1} at index {at} of {len(codes)} rows, which asks for as "
+            "many memories; numpy.unique(keys, return_inverse=True)[1] or pandas.factorize(keys)[0] numbers them, and "
+            "a state of shape (K, ...) allows any K"
+        )
+    axes = column_axes(values)
+    order = [0, *axes] if len(axes) > 1 else list(range(values.ndim))
+    shape = [count, *(values.shape[axis] for axis in order[1:])]
+    _memory.check(8 * math.prod(shape), "memories of shape {} for keys up to {}", (count, *inner), count - 1)
+    return np.zeros(shape, accumulator).transpose([order.index(axis) for axis in range(values.ndim)])

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcell import _threads
+from fastcell import _memory, _threads
 from fastcell._checks import Array
 from fastcell._jit import VECTOR_BITS
 from fastcell.scan import gated_kernels, toy_kernels, toy_lanes
@@ -13,6 +13,11 @@ from fastcell.scan.blocks import BLOCK, PACKED
 from fastcell.simd.vector import LANES, address
 
 _STREAM = 1 << 25  # bytes of y from which it is written past the caches: by then it would not stay in them
+
+
+def column_axes(x: Array) -> list[int]:
+    """The axes of columns, in x's order in memory, so that any contiguous x is a matrix without a copy."""
+    return sorted(range(1, x.ndim), key=lambda axis: -abs(x.strides[axis])) if x.ndim > 2 else [1] * (x.ndim - 1)
 
 
 class Run:
@@ -31,13 +36,12 @@ class Run:
         x = arrays[0]
         self.shape = x.shape
         self.columns = math.prod(x.shape[1:])
-        # columns in the order in which x has them in memory, so that any contiguous x is a matrix without a copy
-        self.axes = (
-            sorted(range(1, x.ndim), key=lambda axis: -abs(x.strides[axis])) if x.ndim > 2 else [1] * (x.ndim - 1)
-        )
+        self.axes = column_axes(x)
+        if out is None or dtype.kind == "i":
+            _memory.check(x.size * dtype.itemsize, "y of shape {}", x.shape)
         self.arrays = [self._matrix(array) for array in arrays]
         self.out = out
-        self.a = a if x.ndim == 2 else self._matrix(a).copy()
+        self.a = self._matrix(a)  # a is new, and is copied only where its columns are in another order than x's
         self.codes, self.threads, self.fill = codes, threads, fill
         y = None if out is None or dtype.kind == "i" else self._matrix(out)
         if y is None or (out is not None and not np.may_share_memory(y, out)):

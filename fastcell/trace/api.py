@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastcell import _checks
+from fastcell import _checks, _memory
 from fastcell._checks import Array
 from fastcell.scan.api import _three, toy_scan
+from fastcell.trace.text import FEW, check_row, in_columns, names, numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["ToyTrace", "Trace", "toy_trace"]
 
-FEW = 4
-"""So many units get a line each, and columns in a table; more get a picture as a whole."""
+_STEP = 100  # bytes of each value's trace, most of them words
 
 _KEY = "i: remember?  f: forget? (1 keeps)  g: candidate  o: show?  c: memory  h: output"
 _RULES, _EMITS = {1: "add", 0: "keep", -1: "reset"}, {1: "output", 0: "silent"}
@@ -94,12 +94,12 @@ class Trace(_Gates):
         groups = []
         for k, unit in enumerate(shown):
             letters = "ifgoch" if own else "ifgoc"
-            columns = [[letter, *_numbers(parts[letter][:, k], 2)] for letter in letters]
+            columns = [[letter, *numbers(parts[letter][:, k], 2)] for letter in letters]
             groups.append((f"unit {unit}", 6, columns))
         if not own:
             h = parts["h"][:, :FEW]
-            groups.append(("output", 6, [[f"h{k}", *_numbers(h[:, k], 2)] for k in range(h.shape[1])]))
-        lines = [_KEY, *_lines(named, groups)]
+            groups.append(("output", 6, [[f"h{k}", *numbers(h[:, k], 2)] for k in range(h.shape[1])]))
+        lines = [_KEY, *in_columns(named, groups)]
         if len(shown) < len(chosen):
             lines.append(f"units 0 to {FEW - 1} of {hidden}; units=[...] shows others")
         return "\n".join(lines)
@@ -137,9 +137,12 @@ class Trace(_Gates):
         """One row's steps of some units, by letter; the steps' names; the units."""
         H = self.c.shape[-1]
         batched = self.c.ndim == 3
-        at = _row(row, self.c.shape[1] if batched else 1)
+        at = check_row(row, self.c.shape[1] if batched else 1)
         n = len(self.c) if self.lengths is None else int(self.lengths[at])
-        chosen = list(range(H)) if units is None else [_checks.size("units", u, 0) for u in np.atleast_1d(units)]
+        given = np.arange(H) if units is None else np.atleast_1d(_checks.view("units", units, "integers"))
+        if given.size > max(H, 1):
+            raise ValueError(f"units must be at most H = {H} in number, got {given.size}")
+        chosen = [_checks.size("units", u, 0) for u in given]
         for unit in chosen:
             if unit >= H:
                 raise ValueError(f"units must be from 0 to H - 1 = {H - 1}, got {unit}")
@@ -147,7 +150,7 @@ class Trace(_Gates):
         for letter, part in parts.items():
             if part.shape[1] == H:
                 parts[letter] = part[:, chosen]
-        return parts, _names(labels, n, len(self.c)), chosen
+        return parts, names(labels, n, len(self.c)), chosen
 
 
 class ToyTrace(NamedTuple):
@@ -185,14 +188,14 @@ class ToyTrace(NamedTuple):
         """
         x1, rule, emit, a, y = self._column(row)
         adds, resets, shows = rule == "add", rule == "reset", emit == "output"
-        shown = [number if show else "-" for number, show in zip(_numbers(y), shows, strict=True)]
+        shown = [number if show else "-" for number, show in zip(numbers(y), shows, strict=True)]
         groups = [
-            ("", 4, [["x1", *_numbers(x1)], ["x2", *_numbers(adds * 1 - resets)], ["x3", *_numbers(shows * 1)]]),
-            ("", 3, [["f", *_numbers(~resets * 1)], ["i", *_numbers(adds * 1)], ["o", *_numbers(shows * 1)]]),
-            ("", 5, [["a", *_numbers(a)], ["y", *shown]]),
+            ("", 4, [["x1", *numbers(x1)], ["x2", *numbers(adds * 1 - resets)], ["x3", *numbers(shows * 1)]]),
+            ("", 3, [["f", *numbers(~resets * 1)], ["i", *numbers(adds * 1)], ["o", *numbers(shows * 1)]]),
+            ("", 5, [["a", *numbers(a)], ["y", *shown]]),
             ("", 0, [[f"{word:6}" for word in column] for column in (["rule", *rule], ["emit", *emit])]),
         ]
-        return "\n".join(_lines(_names(labels, len(a), len(a)), groups))
+        return "\n".join(in_columns(names(labels, len(a), len(a)), groups))
 
     def plot(self, labels: Iterable[Any] | None = None, *, row: int = 0) -> "Figure":
         """Draw input, memory and outputs over time, and the rule of each step.
@@ -200,13 +203,13 @@ class ToyTrace(NamedTuple):
         Parameters and errors are those of `table`, the figure as in `Trace.plot`.
         """
         column = ToyTrace(*self._column(row))
-        named = _names(labels, len(column.a), len(column.a))
-        figure: Figure = _plots().rules(column, None if labels is None else named)
+        named = names(labels, len(column.a), len(column.a))
+        figure: Figure = _plots().rules(*column, None if labels is None else named)
         return figure
 
     def _column(self, row: int) -> list[Array]:
         batched = self.a.ndim == 2
-        at = _row(row, self.a.shape[1] if batched else 1)
+        at = check_row(row, self.a.shape[1] if batched else 1)
         return [part[:, at] if batched else part for part in self]
 
 
@@ -249,6 +252,7 @@ def toy_trace(x1: Any, x2: Any = None, x3: Any = None, *, state: Any = None) -> 
     values, control, emit = _three(x1, x2, x3)
     if values.ndim > 2:
         raise ValueError(f"x1 must have shape (T,) or (T, B), got {values.shape}")
+    _memory.check(_STEP * values.size, "a trace of x1 of shape {}", values.shape)
     y, _ = toy_scan(values, control, emit, state=state)
     memory = values.astype(np.float64) if values.dtype == np.float32 else values
     a, _ = toy_scan(memory, control, np.ones(values.shape, np.int8), state=state)
@@ -258,53 +262,7 @@ def toy_trace(x1: Any, x2: Any = None, x3: Any = None, *, state: Any = None) -> 
 
 def _plots() -> Any:
     try:
-        from fastcell.trace import plots
+        from fastcell.trace.api import plots
     except ImportError as error:
         raise ImportError("plot needs matplotlib: pip install 'fastcell[plot]'") from error
     return plots
-
-
-def _row(row: int, rows: int) -> int:
-    if _checks.size("row", row, 0) >= rows:
-        raise ValueError(f"row must be below B = {rows}, got {row}")
-    return row
-
-
-def _names(labels: Any, n: int, T: int) -> list[str]:
-    """A name for each of n steps, on one line."""
-    if labels is None:
-        return [str(k) for k in range(n)]
-    if isinstance(labels, str | bytes):
-        raise TypeError(f"labels must be a sequence of a label a step, got {labels!r}")
-    names = [" ".join(str(label).split()) for label in labels]
-    if len(names) not in (n, T):
-        raise ValueError(f"labels must be as many as steps, {n}, got {len(names)}")
-    return names[:n]
-
-
-def _numbers(column: Array, digits: int | None = None) -> list[str]:
-    """A column's numbers: as they are, or with so many digits after the point where its size allows."""
-    if column.dtype.kind != "f":
-        return [str(number) for number in column.tolist()]
-    if digits is None:
-        return [f"{number:z.8g}" for number in column.tolist()]
-    largest = np.abs(column[np.isfinite(column)]).max(initial=0)
-    plain = largest == 0 or 0.1 ** (digits - 1) <= largest < 1000
-    return [format(number, f"z.{digits}{'f' if plain else 'g'}") for number in column.tolist()]
-
-
-def _lines(names: list[str], groups: list[tuple[str, int, list[list[str]]]]) -> list[str]:
-    """Lines of text: a step's name, then groups of columns with bars between, and each group's title where it has one.
-
-    A group is a title, the least width of a column, and the columns: a heading, then a cell for each step.
-    """
-    width = max(map(len, ["step", *names]))
-    lines, title = [name.ljust(width) for name in ["step", *names]], " " * width
-    for k, (head, least, columns) in enumerate(groups):
-        bar, before = " |" if k else "", len(lines[0])
-        lines = [line + bar for line in lines]
-        for column in columns:
-            wide = max(least, 1 + max(map(len, column)))
-            lines = [line + cell.rjust(wide) for line, cell in zip(lines, column, strict=True)]
-        title += f"{bar}  {head}".ljust(len(lines[0]) - before)
-    return [line.rstrip() for line in ([title] if any(head for head, _, _ in groups) else []) + lines]

@@ -1,11 +1,12 @@
 """An LSTM's trace: one layer and direction stepped through time, and what its gates were."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from fastcell import _checks
+from fastcell import _checks, _memory
 from fastcell._checks import Array
 from fastcell.lstm.api import _STANDARD, LSTM, _activation_codes
 from fastcell.lstm.driver import suffix
@@ -13,6 +14,8 @@ from fastcell.simd.activations import KNOWN
 from fastcell.simd.vector import LANES, address
 from fastcell.trace.api import Trace
 from fastcell.trace.kernels import lstm_gates
+
+_KEPT = 14  # values of each unit and step: h and c before and after, gates with and without padding, all in x's order
 
 
 def lstm_trace(
@@ -23,6 +26,8 @@ def lstm_trace(
         if _checks.size(name, given, 0) >= most:
             raise ValueError(f"{name} must be below {most}, got {given}")
     lstm(x, state, lengths=lengths, reset=reset, batch_first=batch_first)  # checks the arguments
+    values = math.prod(np.shape(x)[:-1]) * (_KEPT * (lstm.hidden_size + LANES) + 3 * lstm.input_size)
+    _memory.check(values * lstm.dtype.itemsize, "a trace of x of shape {}", np.shape(x))
     x = np.asarray(x).astype(lstm.dtype)
     unbatched = x.ndim == 2
     first = (lstm.batch_first if batch_first is None else batch_first) and not unbatched
@@ -30,7 +35,11 @@ def lstm_trace(
     T, B, _ = x.shape
     k = layer * lstm.directions
     shapes = (k + lstm.directions, B, lstm.output_size), (k + lstm.directions, B, lstm.hidden_size)
-    h, c = (np.zeros(s, lstm.dtype) for s in shapes) if state is None else lstm._state(state, B, unbatched)
+    first_h, first_c = lstm.initial_state or (np.zeros((len(lstm.packed), s[-1]), lstm.dtype) for s in shapes)
+    if state is None:
+        h, c = (np.repeat(part[:, None], B, 1) for part in (first_h, first_c))
+    else:
+        h, c = lstm._state(state, B, unbatched)
     flags = None if reset is None else lstm._reset(reset, T, B, first, unbatched)
     if layer:
         x, _ = _part(lstm, range(layer))(x, (h[:k], c[:k]), lengths=lengths, reset=flags)
@@ -40,7 +49,7 @@ def lstm_trace(
     x = np.take_along_axis(x, order[:, :, None], 0)
     k += direction
     one = _part(lstm, [layer], direction)
-    hs, cs = _stepped(one, x, h[k], c[k], flags)
+    hs, cs = _stepped(one, x, h[k], c[k], flags, (first_h[k], first_c[k]))
     gates = _gates(one, x, hs[0], *cs)
     whole = [np.take_along_axis(part, order[:, :, None], 0) for part in (*gates, cs[1], hs[1])]
     for part in whole:
@@ -58,25 +67,31 @@ def _part(lstm: LSTM, layers: Sequence[int], direction: int | None = None) -> LS
         for d in range(lstm.directions) if direction is None else [direction]:
             end, new = suffix(layer, d), suffix(k, d if direction is None else 0)
             weights |= {n.removesuffix(end) + new: found[n] for n in found if n.endswith(end)}
-    functions = lstm.activations
+    functions, start = lstm.activations, lstm.initial_state
+    if start is not None:
+        directions = range(lstm.directions) if direction is None else [direction]
+        rows = [layer * lstm.directions + d for layer in layers for d in directions]
+        start = start[0][rows], start[1][rows]
     if direction is not None:
         functions = functions[3 * direction :][:3] or functions
     return type(lstm)(
         weights["weight_ih_l0"].shape[1], lstm.hidden_size, len(layers), bias=lstm.bias,
         bidirectional=direction is None and lstm.bidirectional, proj_size=lstm.proj_size,
         reverse=direction is None and lstm.reverse, peepholes=lstm.peepholes, coupled=lstm.coupled, clip=lstm.clip,
-        activations=functions, dtype=lstm.dtype, weights=weights,
+        activations=functions, dtype=lstm.dtype, weights=weights, initial_state=start,
     )  # fmt: skip
 
 
-def _stepped(one: LSTM, x: Array, h: Array, c: Array, reset: Array | None) -> tuple[Array, Array]:
-    """h and c, each before and after every step: (2, T, B, ...)."""
+def _stepped(
+    one: LSTM, x: Array, h: Array, c: Array, reset: Array | None, start: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """h and c, each before and after every step: (2, T, B, ...); a reset sets them to `start`."""
     T, B, _ = x.shape
     hs, cs = (np.empty((2, T, B, part.shape[1]), one.dtype) for part in (h, c))
     for t in range(T):
         hs[0, t], cs[0, t] = h, c
         if reset is not None:
-            hs[0, t, reset[t]] = cs[0, t, reset[t]] = 0
+            hs[0, t, reset[t]], cs[0, t, reset[t]] = start
         _, ((h,), (c,)) = one(x[t : t + 1], (hs[:1, t], cs[:1, t]))
         hs[1, t], cs[1, t] = h, c
     return hs, cs

@@ -1,6 +1,6 @@
 """Pictures of traces, on figures of their own: what is drawn can be told apart without colour."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,10 +9,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from fastcell._checks import Array
-from fastcell.trace.api import FEW
-
-if TYPE_CHECKING:
-    from fastcell.trace.api import ToyTrace
+from fastcell.trace.text import FEW
 
 _PANELS = {
     "i": ("remember?  input gate i", "0 ignore, 1 remember"),
@@ -55,29 +52,27 @@ def gates(parts: dict[str, Array], units: list[int], labels: list[str] | None) -
     return figure
 
 
-def rules(trace: "ToyTrace", labels: list[str] | None) -> Figure:
-    """Input; memory and outputs; and a strip with the rule of each step. The trace is of one column."""
+def rules(x1: Array, rule: Array, emit: Array, a: Array, y: Array, labels: list[str] | None) -> Figure:
+    """Input; memory and outputs; and a strip with the rule of each step. Of one column."""
     figure = Figure(figsize=(9, 6), layout="constrained")
     inputs, memory, strip = figure.subplots(3, 1, sharex=True, height_ratios=[1, 2, 1])
-    n = len(trace.a)
-    step, shown = np.arange(n), trace.emit == "output"
+    n = len(a)
+    step, shown = np.arange(n), emit == "output"
     few = n <= _POINTS
-    inputs.plot(step, trace.x1, color="0.4", drawstyle="steps-mid", linewidth=0.8, marker="x" if few else "")
+    inputs.plot(step, x1, color="0.4", drawstyle="steps-mid", linewidth=0.8, marker="x" if few else "")
     inputs.set_ylabel("input x1")
     memory.plot(
-        step, trace.a, color="C0", drawstyle="steps-mid", linewidth=1.2, marker="." if few else "",
+        step, a, color="C0", drawstyle="steps-mid", linewidth=1.2, marker="." if few else "",
         label="memory a, after the step",
     )  # fmt: skip
-    memory.plot(
-        step[shown], trace.y[shown], "o", markersize=9 if few else 3, fillstyle="none", color="C3", label="output y"
-    )
+    memory.plot(step[shown], y[shown], "o", markersize=9 if few else 3, fillstyle="none", color="C3", label="output y")
     memory.set_ylabel("memory a, in units of x1")
     memory.margins(y=0.15)
     if n <= 12:
         for k in range(n):
-            memory.annotate(f"{trace.a[k]:.6g}", (k, trace.a[k]), (0, 8), textcoords="offset points", ha="center")
+            memory.annotate(f"{a[k]:.6g}", (k, a[k]), (0, 8), textcoords="offset points", ha="center")
     figure.legend(*memory.get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    marks = np.stack([*(trace.rule == rule for rule in ("add", "keep", "reset")), shown], axis=1)
+    marks = np.stack([*(rule == word for word in ("add", "keep", "reset")), shown], axis=1)
     if n:
         _image(strip, marks, 700, cmap="Greys", vmin=0, vmax=1.3)
     strip.set_ylim(3.5, -0.5)

@@ -50,6 +50,8 @@ def array(name: str, given: Any) -> Array:
         if getattr(given, "is_meta", False):
             raise ValueError(f"{name} must hold values, got a tensor on the meta device")
         tensor = given.detach().cpu()
+        if getattr(tensor, "is_quantized", False):
+            tensor = tensor.dequantize()
         # NumPy has no bfloat16, and float16 is to be widened all the same.
         given = (tensor.float() if str(tensor.dtype) in ("torch.bfloat16", "torch.float16") else tensor).numpy()
     if not hasattr(given, "__array__"):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import mmap
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from fastcell import _memory
 from fastcell._checks import Array
 from fastcell.weights import hdf_claims
 from fastcell.weights.keras import Layer, feeders, major
@@ -22,6 +24,7 @@ from fastcell.weights.keras import Layer, feeders, major
 _SIDES = ("forward_", "backward_")
 _ZIP, _HDF = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 _MOST_JSON, _MOST_GROUPS, _DEEPEST = 1 << 24, 100_000, 50
+_CHUNK = 1 << 26  # bytes that a chunk of small weights may have
 _DEFLATE = 1032  # no byte of deflate's stands for more
 _DAMAGE = (
     ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError, RecursionError,
@@ -67,6 +70,7 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     size = archive.getinfo(name).file_size
     if size > most:
         raise ValueError(f"{name} must have at most {most} bytes, got {size}")
+    _memory.check(2 * size, "{} in the file", name)
     return archive.read(name)
 
 
@@ -272,5 +276,9 @@ def _array(data: Any, name: str) -> Array:
     filters = data.id.get_create_plist().get_nfilters()
     if data.nbytes > stored * (_DEFLATE if filters else 1) or stored > data.file.id.get_filesize():
         raise ValueError(f"weights of layer {name!r} must be in the file whole, got {stored} of {data.nbytes} bytes")
+    chunk = math.prod(data.chunks or ()) * data.dtype.itemsize  # the library allocates a whole one to decompress it
+    if data.nbytes and chunk > max(data.nbytes, _CHUNK):
+        raise ValueError(f"weights of layer {name!r} must be in chunks that fit them, got chunks of {chunk} bytes")
+    _memory.check(2 * data.nbytes, "weights of layer {!r} of shape {}", name, data.shape)
     made: Array = data[()]
     return (made.view(np.uint16).astype(np.uint32) << 16).view(np.float32) if brain else made

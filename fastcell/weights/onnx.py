@@ -30,24 +30,33 @@ _ACTIVATIONS: dict[str, tuple[str, tuple[float, ...]]] = {
 }
 
 
-def from_onnx(model: Any, node: str | None = None) -> dict[str, Any]:
-    """Arguments of LSTM from an LSTM or DynamicQuantizeLSTM node of an ONNX model.
+def from_onnx(model: Any, node: str | list[str] | None = None) -> dict[str, Any]:
+    """Arguments of LSTM from LSTM or DynamicQuantizeLSTM nodes of an ONNX model.
 
-    Initial states and lengths are inputs of a call, so the node's are not read.
+    Constant initial states become `initial_state`; the model's own inputs are inputs of a call. Nodes that follow each
+    other, as the layers of a stack do, become one LSTM.
 
     Parameters
     ----------
     model : path, bytes, file opened for bytes, or onnx.ModelProto
         External data is read where the folder is known: from a path or an open file.
-    node : str, optional
-        The node's name or that of one of its outputs; needed where the model has several. One inside a function
-        is "call/node".
+    node : str or list of str, optional
+        The node's name or that of one of its outputs; needed where the model has several that are no stack. The first
+        of a stack stands for all layers of the same sizes; a list names the layers one by one, or one of them alone.
+        One inside a function is "call/node".
 
     Returns
     -------
     dict
         Keyword arguments of LSTM, with weights in float32 or, where the node's are, in float64. `batch_first` is
-        there, and True, for layout = 1. Quantised weights are given as the numbers that they stand for.
+        there, and True, for layout = 1 and behind a Transpose of the graph's input; `initial_state` where a constant
+        one is not zero. Quantised weights are given as the numbers that they stand for.
+
+    Warns
+    -----
+    UserWarning
+        For an initial state that other nodes compute or that differs from row to row, and for lengths that are not
+        the model's input: they are left out, and are to be given in a call.
 
     Raises
     ------
@@ -59,12 +68,14 @@ def from_onnx(model: Any, node: str | None = None) -> dict[str, Any]:
         Without the onnx library: pip install 'fastcell[weights]'.
     """
     try:
-        from fastcell.weights import onnx_graph
+        from fastcell.weights import onnx_stack
     except ImportError as error:
         raise ImportError("from_onnx needs the onnx library: pip install 'fastcell[weights]'") from error
-    if node is not None and not isinstance(node, str):
-        raise TypeError(f"node must be a str, got {type(node).__name__}")
-    return _node_arguments(onnx_graph.find(model, node))
+    if not isinstance(node, str | list | None) or (
+        isinstance(node, list) and not all(isinstance(n, str) for n in node)
+    ):
+        raise TypeError(f"node must be a str, a list of them, or None, got {type(node).__name__}")
+    return onnx_stack.read(model, node, _node_arguments)
 
 
 def _node_arguments(node: "Node") -> dict[str, Any]:
@@ -89,7 +100,7 @@ def _node_arguments(node: "Node") -> dict[str, Any]:
             weights[f"bias_hh{end}"] = _reordered(B[d, 4 * H :], _GATES)
         if P is not None:
             weights[f"weight_peephole{end}"] = _reordered(P[d], _PEEPHOLES)
-    made = arguments(
+    return arguments(
         weights,
         input_size=W.shape[2],
         hidden_size=H,
@@ -101,7 +112,6 @@ def _node_arguments(node: "Node") -> dict[str, Any]:
         clip=clip,
         activations=_activations(node, D),
     )
-    return made | ({"batch_first": True} if node.attribute("layout", "int", 0) else {})
 
 
 def _reordered(x: Array, order: list[int]) -> Array:

@@ -12,11 +12,16 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.external_data_helper import load_external_data_for_tensor
 
+from fastcell import _memory
+from fastcell.weights import onnx_shapes
+from fastcell.weights.onnx_shapes import Trial
+
 Array = NDArray[Any]
 
 OPERATORS = {("", "LSTM"), ("com.microsoft", "DynamicQuantizeLSTM")}
 EVALUATED = ["Cast", "Concat", "Constant", "DequantizeLinear", "Identity", "Reshape", "Slice"]
 EVALUATED += ["Squeeze", "Transpose", "Unsqueeze"]
+EVALUATED = sorted([*EVALUATED, *onnx_shapes.OPERATORS])
 
 # A few bytes of nodes can ask for any size or never end, so all three are bounded far above what a real model holds.
 MOST_NODES, MOST_LINKS, MOST_ELEMENTS = 1_000_000, 200, 2**29
@@ -47,6 +52,8 @@ class Scope:
     attributes: dict[str, AttributeProto] | None = None
     """A function's attributes, as the call sets them."""
     known: dict[str, Array] = field(default_factory=dict)
+    shapes: dict[str, list[int]] = field(default_factory=dict)
+    """Of the inputs that declare theirs; 0 for a size known only at run time."""
 
 
 @dataclass
@@ -69,13 +76,16 @@ class Node:
     def operator(self) -> tuple[str, str]:
         return _domain(self.proto.domain), self.proto.op_type
 
+    def given(self, k: int) -> str:
+        """What input k is called, nothing where the node leaves it out."""
+        return self.proto.input[k] if k < len(self.proto.input) else ""
+
     def input(self, k: int, name: str) -> Array | None:
         """Input k as an array, None where the node leaves it out."""
-        given = self.proto.input[k] if k < len(self.proto.input) else ""
-        if not given:
+        if not self.given(k):
             return None
         try:
-            return constant(self.scope, given)
+            return constant(self.scope, self.given(k))
         except ValueError as error:
             raise ValueError(f"{name} of node {self.label!r} must be a constant: {error}") from error
 
@@ -100,25 +110,30 @@ class Node:
         return list(value) if kind.endswith("s") else value
 
 
-def find(model: Any, node: str | None) -> Node:
-    """The LSTM node of that name or output, or the model's only one."""
+def find(model: Any) -> list[Node]:
+    """The model's LSTM nodes."""
     proto, folder = load(model)
     everything = list(_nodes(proto, folder))
     found = [n for n in everything if n.operator in OPERATORS]
     if not found:
         ops = ", ".join(sorted({_text(n.proto.op_type) for n in everything})) or "no node at all"
         raise ValueError(f"model must have an LSTM node, got a model of {ops}")
+    return found
+
+
+def names(found: list[Node]) -> str:
+    """What each can be called by."""
     labels = [n.label for n in found]
-    names = ", ".join(repr(n.label if labels.count(n.label) == 1 else n.output) for n in found)
-    if node is None:
-        if len(found) > 1:
-            raise ValueError(f"node must name one of the model's {len(found)} LSTM nodes: {names}")
-        return found[0]
+    return ", ".join(repr(n.label if labels.count(n.label) == 1 else n.output) for n in found)
+
+
+def named(found: list[Node], node: str) -> Node:
+    """The one of that name or output."""
     chosen = [n for n in found if n.label == node]
     if len(chosen) != 1:
         chosen = [n for n in found if node and node in (n.label, n.proto.name, *n.proto.output)]
     if len(chosen) != 1:
-        raise ValueError(f"node must name one LSTM node of the model: {names}, got {node!r}")
+        raise ValueError(f"node must name one LSTM node of the model: {names(found)}, got {node!r}")
     return chosen[0]
 
 
@@ -130,6 +145,7 @@ def load(model: Any) -> tuple[ModelProto, str | None]:
     if isinstance(model, str | os.PathLike):
         folder = os.path.dirname(os.path.abspath(model))
         with open(model, "rb") as file:
+            _memory.check(2 * os.fstat(file.fileno()).st_size, "model {}", model)
             data = file.read()
     elif isinstance(model, bytes | bytearray | memoryview):
         data = bytes(model)
@@ -201,6 +217,11 @@ def _graph(graph: GraphProto, folder: str | None, outer: Scope | None) -> Scope:
         tensors={t.name: t for t in graph.initializer},
         makers={name: n for n in graph.node for name in n.output if name},
         inputs={i.name: kind.format(i.name) for i in graph.input},
+        shapes={
+            i.name: [max(d.dim_value, 0) for d in i.type.tensor_type.shape.dim]
+            for i in graph.input
+            if i.type.tensor_type.HasField("shape")
+        },
     )
 
 
@@ -218,8 +239,10 @@ def _function(function: FunctionProto, folder: str | None, call: Node | None) ->
     return scope
 
 
-def constant(scope: Scope, name: str, links: int = 0) -> Array:
+def constant(scope: Scope, name: str, links: int = 0, trial: Trial | None = None) -> Array:
     """The value of a name, looked up here and then in the graphs around; ValueError says what it depends on."""
+    if trial is not None and (id(scope), name) in trial.known:
+        return trial.known[id(scope), name]
     if links > MOST_LINKS:
         raise ValueError(f"{name!r} comes through more than {MOST_LINKS} nodes, or depends on itself")
     if name in scope.known:
@@ -227,18 +250,21 @@ def constant(scope: Scope, name: str, links: int = 0) -> Array:
     if name in scope.tensors:
         value = _tensor(scope.tensors[name], scope.folder)
     elif name in scope.makers:
-        value = _computed(scope, name, links)
+        value = _computed(scope, name, links, trial)
     elif name in scope.passed:
-        value = constant(*scope.passed[name], links + 1)
+        value = constant(*scope.passed[name], links + 1, trial)
     elif name in scope.inputs:
         raise ValueError(f"it depends on {scope.inputs[name]}, which is known only when the model runs")
     elif scope.outer is not None:
-        return constant(scope.outer, name, links + 1)
+        return constant(scope.outer, name, links + 1, trial)
     else:
         raise ValueError(f"nothing in the model makes {name!r}")
     if value.dtype.kind in "cOSU":
         raise ValueError(f"{name!r} must hold real numbers, got {value.dtype}")
-    scope.known[name] = value
+    if trial is None:
+        scope.known[name] = value
+    else:
+        trial.known[id(scope), name] = value
     return value
 
 
@@ -266,18 +292,26 @@ def _external(tensor: TensorProto, folder: str | None) -> TensorProto:
         size = os.path.getsize(os.path.join(folder, location))
         if int(where.get("offset", 0)) + int(where.get("length", 0)) > size:
             raise ValueError(f"it has {size} bytes")
+        read = int(where.get("length", 0)) or size - int(where.get("offset", 0))
+        _memory.check(2 * read, "tensor {!r} in the file {!r}", tensor.name, location)
         load_external_data_for_tensor(loaded, folder)
     except (OSError, TypeError, ValueError, onnx.checker.ValidationError) as error:
         raise ValueError(f"tensor {tensor.name!r} cannot be read from the file {location!r} ({error})") from error
     return loaded
 
 
-def _computed(scope: Scope, name: str, links: int) -> Array:
+def _computed(scope: Scope, name: str, links: int, trial: Trial | None) -> Array:
     node = Node(scope.makers[name], scope)
     domain, op = node.operator
     # Inputs first: what depends on a graph input is told so, whatever lies between.
-    x = [constant(scope, given, links + 1) if given else None for given in node.proto.input]
-    if domain or op not in EVALUATED:
+    try:
+        x = [constant(scope, given, links + 1, trial) if given else None for given in node.proto.input]
+    except ValueError:
+        if trial is None or trial.size is None or (domain, op) != ("", "Shape"):
+            raise
+        sizes = scope.shapes.get(node.given(0)) or [0] * 8  # of unknown rank: more than are asked for
+        return onnx_shapes.part_of_shape(node, [n or trial.size for n in sizes])
+    if domain or op not in EVALUATED or name != node.proto.output[0]:
         raise ValueError(f"{name!r} is made by {op}, and only {', '.join(EVALUATED)} are evaluated")
     try:
         with np.errstate(all="ignore"):  # an overflow in a Cast is the model's own
@@ -294,6 +328,11 @@ def _evaluate(node: Node, x: list[Array | None]) -> Array:
     data = x[0] if x else None
     if data is None:
         raise ValueError("its input is missing")
+    _memory.check(
+        sum(16 * part.size for part in x if part is not None), "{} of {}", op, [_text(n) for n in node.proto.output]
+    )
+    if op in onnx_shapes.OPERATORS:
+        return onnx_shapes.OPERATORS[op](node, *x)
     if op == "Cast":
         return data.astype(onnx.helper.tensor_dtype_to_np_dtype(node.attribute("to", "int")))
     if op == "Transpose":
@@ -353,6 +392,9 @@ def _dequantize(node: Node, x: list[Array | None], data: Array) -> Array:
 
     def spread(p: Array) -> Array:
         if block:
+            fitting = [-(-n // block) if k == axis % data.ndim else n for k, n in enumerate(data.shape)]
+            if list(p.shape) != fitting:
+                raise ValueError(f"blocks of scales of shape {p.shape}, not {tuple(fitting)}")
             p = np.repeat(p, min(block, data.shape[axis]), axis).take(range(data.shape[axis]), axis)
             if p.shape != data.shape:
                 raise ValueError(f"blocks of scales for shape {p.shape}, not {data.shape}")

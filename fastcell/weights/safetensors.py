@@ -2,20 +2,25 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fastcell import _memory
 from fastcell._checks import Array
 from fastcell._files import whole_or_not
-from fastcell.weights.torch import from_torch, selected
+from fastcell.weights.torch import from_torch
 
 _CONFIGURATION = (
     "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "reverse", "peepholes", "coupled",
     "clip", "activations", "dtype", "batch_first",
 )  # fmt: skip
+
+_INITIAL = "initial_h", "initial_c"
+"""Tensors of the initial state, (L*D, H or P) and (L*D, H), in a file of an LSTM that has one."""
 
 _Made = TypeVar("_Made")
 
@@ -27,9 +32,7 @@ def from_safetensors(path: Any, prefix: str = "") -> dict[str, Any]:
     with _opened(path, "from_safetensors") as file:
         if "fastcell" in (file.metadata() or {}):
             raise ValueError(f"path must be a file from elsewhere, got {path} by LSTM.save, which LSTM.load reads")
-        names = file.keys()
-        found = selected(dict(zip(names, names, strict=True)), prefix)
-        return from_torch({name: _tensor(file, there) for name, there in found.items()})
+        return from_torch({name: _Tensor(file, name) for name in file.keys()}, prefix)  # noqa: SIM118, no mapping
 
 
 def save(lstm: Any, path: Any) -> None:
@@ -40,6 +43,7 @@ def save(lstm: Any, path: Any) -> None:
         [entry] if isinstance(entry, str) else [entry[0], *map(float, entry[1:])] for entry in lstm.activations
     ]
     configuration, weights = json.dumps(given), lstm.state_dict()
+    weights |= dict(zip(_INITIAL, lstm.initial_state or (), strict=False))
     # One entry: the library writes several in any order, and the same LSTM shall be the same bytes.
     metadata = {"fastcell": f"{_checksum(configuration, weights)} {configuration}"}
     with whole_or_not(Path(path)) as name:
@@ -65,12 +69,19 @@ def load(made: Callable[..., _Made], path: Any) -> _Made:
         raise ValueError(f"path must be a file as LSTM.save wrote it, got {path} with another checksum: it was changed")
     try:
         given = json.loads(configuration)
-        if not isinstance(given, dict) or set(given) != set(_CONFIGURATION):
+        if not isinstance(given, dict) or not set(given) >= set(_CONFIGURATION):
             raise ValueError(f"it must be {', '.join(_CONFIGURATION)}, got {configuration[:200]}")
+        later = {name: given.pop(name) for name in set(given) - set(_CONFIGURATION)}
+        # What a newer version adds is null or false where it is not used: without it the answer is the same.
+        if unknown := sorted(name for name, value in later.items() if value is not None and value is not False):
+            raise ValueError(f"it has options that this version of fastcell doesn't know: {', '.join(unknown)[:200]}")
+        start = tuple(weights.pop(name) for name in _INITIAL if name in weights)
+        if len(start) == 1:
+            raise ValueError(f"it must have both {' and '.join(_INITIAL)}, or none")
         if given["num_layers"] > len(weights):  # LSTM would write down the names of so many
             raise ValueError(f"num_layers must be at most the number of tensors, {len(weights)}")
         given["activations"] = tuple(entry[0] if len(entry) == 1 else tuple(entry) for entry in given["activations"])
-        return made(**given, weights=weights)
+        return made(**given, weights=weights, **({"initial_state": start} if start else {}))
     except (LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"path must have a configuration that fits its weights, got {path}: {error}") from error
 
@@ -98,9 +109,24 @@ def _opened(path: Any, needed: str) -> Iterator[Any]:
         raise ValueError(f"path must be a safetensors file, got {path} ({error})") from error
 
 
+class _Tensor:
+    """A tensor of a file, read once it is needed."""
+
+    def __init__(self, file: Any, name: str) -> None:
+        self.file, self.name = file, name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.file.get_slice(self.name).get_shape())
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        return _tensor(self.file, self.name)
+
+
 def _tensor(file: Any, name: str) -> Array:
     """A copy; bfloat16 is known to NumPy once ml_dtypes is imported."""
-    dtype = file.get_slice(name).get_dtype()
+    found = file.get_slice(name)
+    dtype = found.get_dtype()
     if dtype not in ("BF16", "F16", "F32", "F64"):
         raise ValueError(f"{name} must hold float16, bfloat16, float32 or float64, got {dtype}")
     if dtype == "BF16":
@@ -110,6 +136,7 @@ def _tensor(file: Any, name: str) -> Array:
             raise ImportError(
                 f"{name} holds bfloat16, which needs ml_dtypes: pip install 'fastcell[weights]'"
             ) from error
+    _memory.check(8 * math.prod(found.get_shape()), "{} of shape {}", name, found.get_shape())
     try:
         array: Array = file.get_tensor(name)
     except ValueError as error:  # no elements, but sizes beyond NumPy's

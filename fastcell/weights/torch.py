@@ -1,31 +1,34 @@
 """PyTorch's weights as arguments of LSTM: its names, shapes and gate order (i, f, g, o) are fastcell's own."""
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from fastcell._checks import Array
-from fastcell.weights.common import arguments, array, shaped
+from fastcell.weights.common import arguments, shaped
+from fastcell.weights.torch_places import chosen, folded, places
 
 _NAME = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr|weight_peephole)_l(\d{1,9})(_reverse)?")
-_CELL_NAME = re.compile(r"weight_ih|weight_hh|bias_ih|bias_hh")
 
 
 def from_torch(source: Any, prefix: str = "") -> dict[str, Any]:
-    """Arguments of LSTM from an nn.LSTM, an nn.LSTMCell or a state dict. PyTorch is not imported.
+    """Arguments of LSTM from an nn.LSTM, an nn.LSTMCell or a state dict. PyTorch is imported for a path alone.
 
     Parameters
     ----------
-    source : nn.LSTM, nn.LSTMCell, a module that holds one, or a mapping of names to tensors or arrays
-        Parametrised weights (weight_norm, pruning) are taken from a module as they are in use.
+    source : nn.LSTM, nn.LSTMCell, a module or ScriptModule that holds one, a checkpoint, or a path of one
+        A checkpoint is a mapping of names to tensors or arrays, and of names to more such mappings.
+        Parametrised weights (weight_norm, pruning, weight drop) are taken as they are in use.
     prefix : str
-        Where the LSTM is in the state dict of a whole model, "encoder.lstm" or "encoder.lstm.".
+        Where the LSTM is, "encoder.lstm" or "encoder.lstm.", whatever stands in front; "" for the only one.
 
     Returns
     -------
     dict
         Keyword arguments of LSTM. `weights` holds C-contiguous copies, float64 where any of them is and else float32
-        (float16 and bfloat16 are widened). `batch_first` is there where the source is a module that has it.
+        (float16, bfloat16 and quantised ones are widened). `batch_first` is there where the source is a module that
+        has it.
 
     Raises
     ------
@@ -46,59 +49,22 @@ def from_torch(source: Any, prefix: str = "") -> dict[str, Any]:
     """
     if not isinstance(prefix, str):
         raise TypeError(f"prefix must be a str, got {type(prefix).__name__}")
-    more: dict[str, Any] = {}
-    state = source
-    if hasattr(source, "state_dict"):
-        module, inner = _submodule(source, prefix)
-        state, prefix = _module_state(module), inner
-        if hasattr(module, "batch_first"):
-            more["batch_first"] = bool(module.batch_first)
-    if not isinstance(state, Mapping):
-        raise TypeError(f"source must be an nn.LSTM, an nn.LSTMCell or a state dict, got {type(source).__name__}")
-    found = {name: array(name, value) for name, value in selected(state, prefix).items()}
+    if isinstance(source, str | os.PathLike):
+        from fastcell.weights.torch_files import opened
+
+        state = opened(source)
+    else:
+        state = source
+        if not (isinstance(source, Mapping) or hasattr(source, "state_dict")):
+            raise TypeError(f"source must be an nn.LSTM, an nn.LSTMCell or a state dict, got {type(source).__name__}")
+    if (mode := getattr(state, "mode", None)) in ("GRU", "RNN_TANH", "RNN_RELU"):
+        raise ValueError(f"source must be an LSTM, got {type(state).__name__} with mode {mode!r}")
+    place = chosen(places(state), prefix)
+    more: dict[str, Any] = {} if place.batch_first is None else {"batch_first": place.batch_first}
+    found = folded(place.parts)
     sizes = _torch_sizes(found)
     _check_shapes(found, sizes)
     return arguments(found, **sizes) | more
-
-
-def _submodule(module: Any, prefix: str) -> tuple[Any, str]:
-    """The module that the prefix leads to; where there is none, the whole, whose names tell what there is."""
-    if prefix and hasattr(module, "get_submodule"):
-        try:
-            return module.get_submodule(prefix.removesuffix(".")), ""
-        except AttributeError:
-            pass
-    return module, prefix
-
-
-def _module_state(module: Any) -> Any:
-    if (mode := getattr(module, "mode", None)) in ("GRU", "RNN_TANH", "RNN_RELU"):
-        raise ValueError(f"source must be an LSTM, got {type(module).__name__} with mode {mode!r}")
-    state = module.state_dict()
-    if not isinstance(state, Mapping) or not hasattr(module, "hidden_size"):
-        return state
-    # A parametrised weight has other names in the state dict; the module's attribute is what it computes with.
-    ends = [f"_l{k}{d}" for k in range(getattr(module, "num_layers", 0)) for d in ("", "_reverse")] or [""]
-    names = [f"{kind}{end}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr") for end in ends]
-    missing = {name: getattr(module, name, None) for name in names if name not in state}
-    return {**state, **{name: x for name, x in missing.items() if x is not None}}
-
-
-def selected(state: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
-    """The LSTM's weights under the prefix, a cell's with the names of a first layer."""
-    names = [name for name in state if isinstance(name, str)]
-    dotted = prefix if prefix.endswith(".") or not prefix else prefix + "."
-    for start in (dotted, prefix):
-        under = {name[len(start) :]: state[name] for name in names if name.startswith(start)}
-        found = {name: x for name, x in under.items() if _NAME.fullmatch(name)}
-        if "weight_ih_l0" in found:
-            return found
-        cell = {f"{name}_l0": x for name, x in under.items() if _CELL_NAME.fullmatch(name)}
-        if "weight_ih_l0" in cell:
-            return cell
-    others = [name.removesuffix(m[0]) for name in names if (m := re.search(r"(?:^|(?<=\.))weight_ih(_l0)?$", name))]
-    there = "under " + ", ".join(map(repr, others)) if others else "under no prefix"
-    raise ValueError(f"prefix must lead to an LSTM's weight_ih_l0, got {prefix!r}; there are such weights {there}")
 
 
 def _torch_sizes(found: dict[str, Array]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from fastcell import _files, _warmup
 from fastcell.__main__ import main
 from fastcell._cli import lstm as _lstm_command
 from fastcell._cli import scan as _scan
+from fastcell._cli import tables as _tables
 from fastcell._cli.demo import rain, wettest_spells
 from tests.helpers import processes
 
@@ -94,8 +95,8 @@ def test_python_m_fastcell():
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("out_suffix", [".csv", ".parquet"])
 def test_scan(tmp_path, suffix, out_suffix, monkeypatch):
-    monkeypatch.setattr(_scan, "_ROWS", 300)
-    monkeypatch.setattr(_scan, "_CSV_BYTES", 2000)
+    monkeypatch.setattr(_tables, "_ROWS", 300)
+    monkeypatch.setattr(_tables, "_CSV_BYTES", 2000)
     frame = table()
     source, out = write(frame, tmp_path / f"in{suffix}"), tmp_path / f"out{out_suffix}"
     assert scan(source, out) == 0
@@ -156,7 +157,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_row_is_named_and_nothing_written(tmp_path, capsys, monkeypatch, name):
-    monkeypatch.setattr(_scan, "_CSV_BYTES", 2000)
+    monkeypatch.setattr(_tables, "_CSV_BYTES", 2000)
     cells, message = BAD[name]
     rows = table(keys=["a", "b"]).to_pylist()
     rows[699].update(cells)
@@ -230,8 +231,8 @@ def by_hand(frame, names):
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("out_suffix", [".csv", ".parquet"])
 def test_several_keys_of_any_type(tmp_path, monkeypatch, suffix, out_suffix):
-    monkeypatch.setattr(_scan, "_ROWS", 7)
-    monkeypatch.setattr(_scan, "_CSV_BYTES", 300)
+    monkeypatch.setattr(_tables, "_ROWS", 7)
+    monkeypatch.setattr(_tables, "_CSV_BYTES", 300)
     frame = keyed()
     y, memories = by_hand(frame, "kd")
     source, out = write(frame, tmp_path / f"in{suffix}"), tmp_path / f"out{out_suffix}"
@@ -274,10 +275,11 @@ def test_a_folder_is_one_stream_and_its_rows_are_named(tmp_path, capsys):
     write(bad, folder / "c.parquet")
     assert scan(folder, tmp_path / "out.csv") == 1
     assert f"{folder / 'c.parquet'}, row 41, column c: expected -1, 0 or 1, got 7" in capsys.readouterr().err
-    write(frame.rename_columns(["v", "c", "e", "other"]), folder / "d.parquet")
+    write(frame.rename_columns(["v", "c", "other", "note"]), folder / "d.parquet")
     write(frame.slice(300), folder / "c.parquet")
     assert scan(folder, tmp_path / "out.csv") == 1
-    assert "d.parquet: expected the columns of a.parquet, got" in capsys.readouterr().err
+    told = "d.parquet: expected columns as in the files before it, got no 'e', where they have int64"
+    assert told in capsys.readouterr().err
     assert scan(folder, folder / "out.csv") == 1
     assert "must not be in the folder" in capsys.readouterr().err
     empty = tmp_path / "empty"

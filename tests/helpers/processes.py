@@ -26,15 +26,19 @@ def replace(source: Path, old: str, new: str) -> None:
 
 
 def python(
-    *arguments: str, package: Path = PACKAGE, timeout: float = 200, **environment: str
+    *arguments: str, package: Path = PACKAGE, timeout: float = 200, cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python; `environment` changes variables."""
+    """Run Python; `environment` changes variables. What a copy compiles stays beside it, in `.cache`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FASTCELL_", "NUMBA_"))}
-    found = f"{package.parent}{os.pathsep}{ROOT}"
+    own = {"PYTHONPATH": f"{package.parent}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
+    if package != PACKAGE:
+        own["XDG_CACHE_HOME"] = str((cwd or package.parent) / ".cache")
+    elif "NUMBA_CACHE_DIR" in os.environ:
+        own["NUMBA_CACHE_DIR"] = os.environ["NUMBA_CACHE_DIR"]
     return subprocess.run(
         [sys.executable, *arguments],
-        env=inherited | {"PYTHONPATH": found, "PYTHONDONTWRITEBYTECODE": "1"} | environment,
-        cwd=package.parent,
+        env=inherited | own | environment,
+        cwd=cwd or package.parent,
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -130,6 +130,59 @@ def test_cells_can_be_pickled_and_copied():
         np.testing.assert_array_equal(other(x)[0], cell(x)[0])
 
 
+class NamedCell(fc.LSTMCell):
+    """A user's class: attributes, a slot, arguments of its own."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, name):
+        super().__init__(3, 5, seed=0)
+        self.name, self.seen, self.place = name, [1, 2], "slot"
+
+    def __setattr__(self, name, value):
+        if name == "name" and hasattr(self, "name"):
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+
+class NamedLSTM(fc.LSTM):
+    __slots__ = ("place",)
+
+    def __init__(self, name):
+        super().__init__(3, 5, num_layers=2, seed=0)
+        self.name, self.seen, self.place = name, [1, 2], "slot"
+
+
+@pytest.mark.parametrize("make", [NamedCell, NamedLSTM])
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_subclasses_and_their_attributes_survive(make, again):
+    one = make("Ada")
+    other = again(one)
+    assert type(other) is make
+    assert (other.name, other.seen, other.place) == ("Ada", [1, 2], "slot")
+    assert (other.seen is one.seen) == (again is copy.copy)
+    other.seen.append(3)
+    assert set(vars(other)) == set(vars(one))
+    x = normal((2, 3)) if make is NamedCell else normal((4, 2, 3))
+    states_of = (lambda it: it(x)) if make is NamedCell else (lambda it: it(x)[1])
+    for got, want in zip(states_of(other), states_of(one), strict=True):
+        assert (got.dtype, got.shape) == (want.dtype, want.shape)
+        np.testing.assert_array_equal(got, want)
+    if make is NamedCell:
+        h, c = states(other, (2,))
+        wanted = one(x, (h, c))
+        other.step(x, h, c)
+        np.testing.assert_array_equal(h, wanted[0])
+        np.testing.assert_array_equal(c, wanted[1])
+
+
+def test_attributes_of_a_plain_cell_survive():
+    cell = fc.LSTM(3, 5, num_layers=2, seed=0).cell(1)
+    cell.name = "second layer"
+    for other in (copy.copy(cell), copy.deepcopy(cell), pickle.loads(pickle.dumps(cell))):
+        assert (type(other), other.name) == (fc.LSTMCell, "second layer")
+
+
 def test_a_step_allocates_nothing():
     cell = fc.LSTMCell(16, 16, seed=0)
     x, (h, c) = normal((1, 16)), states(cell, (1,))

@@ -22,9 +22,9 @@ for dtype in sys.argv[1:]:
 print("right", sum(toy_keyed.stats.cache_hits.values()))
 """
 NOTHING_WRITABLE = """
-import tempfile
+import pathlib
 def refuse(*_, **__): raise PermissionError("read-only")
-tempfile.TemporaryFile = refuse
+pathlib.Path.mkdir = refuse
 """
 
 
@@ -57,6 +57,7 @@ def negate(x):
 def folder(tmp_path, monkeypatch):
     """A cache in which `kernel` puts what this process compiles."""
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     monkeypatch.setattr(_jit, "_warned", False)
     return tmp_path
 
@@ -146,28 +147,87 @@ def test_a_warmed_folder_is_read_where_nothing_can_be_written(package):
     answers(run(package, "int64", "int32", before=NOTHING_WRITABLE), 1, warned=1)
 
 
-def test_neither_package_nor_home_to_write(package, tmp_path):
-    (package / "__pycache__").write_text("a file where the folder should be")
-    (tmp_path / "home").write_text("another")
+def test_an_image_brings_along_what_another_user_can_only_read(package, tmp_path):
+    """As after `warmup` under NUMBA_CACHE_DIR; what is compiled later goes to the user's own folder."""
+    image = {"NUMBA_CACHE_DIR": str(tmp_path / "image")}
+    answers(run(package, **image), 0)
+    warmed = files(tmp_path / "image")
+    closed = f"""
+import pathlib
+create, image = pathlib.Path.open, {str(tmp_path / "image")!r}
+def guarded(path, mode="r", *rest, **named):
+    if mode == "xb" and str(path).startswith(image): raise OSError(30, "Read-only file system", str(path))
+    return create(path, mode, *rest, **named)
+pathlib.Path.open = guarded
+"""
+    user = image | {"XDG_CACHE_HOME": str(tmp_path / "user")}
+    answers(run(package, "int64", "int32", before=closed, **user), 1)
+    answers(run(package, "int64", "int32", before=closed, **user), 2)
+    assert files(tmp_path / "image") == warmed
+    assert len(list((tmp_path / "user" / "fastcell").rglob("*toy_keyed-*.nbc"))) == 1
+
+
+def test_no_home_to_write(package, tmp_path):
+    (tmp_path / "home").write_text("a file where the folder should be")
     environment = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home")}
     for _ in range(2):
         answers(run(package, "int64", "int32", **environment), 0, warned=1)
 
 
-def test_only_home_to_write(package, tmp_path):
-    (package / "__pycache__").write_text("a file where the folder should be")
-    (tmp_path / "home").mkdir()
+def test_a_cache_folder_that_depends_on_where_one_stands_is_none(package, tmp_path):
+    answers(run(package, XDG_CACHE_HOME="cache"), 0, warned=1)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_warnings_that_are_errors_fail_no_call(package, tmp_path):
+    (tmp_path / "home").write_text("a file where the folder should be")
     environment = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home")}
-    answers(run(package, **environment), 0)
-    answers(run(package, **environment), 1)
+    environment["PYTHONWARNINGS"] = "error"
+    answers(run(package, "int64", "int32", **environment), 0, warned=1)
+
+
+def test_nothing_is_written_into_the_package(package):
+    """Where pip would leave it, and Python would import the empty folder."""
+    before = files(package)
+    answers(run(package), 0)
+    answers(run(package), 1)
+    assert files(package) == before
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["OPT=0", "OPT=max", "LOOP_VECTORIZE=0", "SLP_VECTORIZE=1", "BOUNDSCHECK=1", "BOUNDSCHECK=0", "ENABLE_AVX=0"],
+)
+def test_code_made_under_other_settings_is_not_run(package, setting):
+    name, value = setting.split("=")
+    answers(run(package, **{f"NUMBA_{name}": value}), 0)
+    answers(run(package), 0)
+    answers(run(package, **{f"NUMBA_{name}": value}), 1)
+    answers(run(package), 1)
+
+
+@pytest.mark.parametrize("name", _jit._SETTINGS)
+def test_a_setting_changed_in_the_process_counts(folder, monkeypatch, name):
+    assert hasattr(config, name), "Numba has given it up or another name"
+    _jit.kernel(double)(3)
+    with monkeypatch.context() as other:
+        other.setattr(config, name, "another")
+        key = _jit._Cache(double)._index_key("sig", _Codegen)
+    assert key != _jit._Cache(double)._index_key("sig", _Codegen)
+
+
+class _Codegen:
+    @staticmethod
+    def magic_tuple():
+        return ()
 
 
 def test_no_file_may_grow(package):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
     pytest.importorskip("resource", reason="limits as on Unix")
     answers(run(package, "int64", "int32", before=limit), 0, warned=1)
-    assert not list(package.rglob("*.tmp"))
-    assert not list(package.rglob("*toy_keyed*.nbc"))
+    assert not list(package.parent.rglob("*.tmp"))
+    assert not list(package.parent.rglob("*toy_keyed*.nbc"))
 
 
 @pytest.fixture
@@ -183,7 +243,8 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk(package, small_disk):
-    answers(run(package, "int64", "int32", NUMBA_CACHE_DIR=str(small_disk)), 0, warned=1)
+    full = {"NUMBA_CACHE_DIR": str(small_disk), "XDG_CACHE_HOME": str(small_disk)}
+    answers(run(package, "int64", "int32", **full), 0, warned=1)
     assert not list(small_disk.rglob("*.tmp"))
 
 
@@ -199,7 +260,9 @@ def test_folders_of_any_name(tmp_path, name):
 def test_a_folder_whose_name_is_no_text(tmp_path):
     folder = tmp_path / os.fsdecode(b"not \xff text")
     folder.mkdir()
-    answers(run(processes.copy_package(folder)), 0, warned=1)
+    package = processes.copy_package(folder)
+    answers(run(package), 0)
+    answers(run(package), 1)
 
 
 def test_two_versions_side_by_side(tmp_path):
@@ -226,7 +289,7 @@ def race(package, count):
         assert process.stderr == "", k
     used = {dtypes[k % 4] for k in range(count)} | {dtypes[k // 2 % 4] for k in range(count)}
     answers(run(package, *sorted(used)), len(used))  # nobody's entry was lost
-    assert not list(package.rglob("*.tmp"))
+    assert not list(package.parent.rglob("*.tmp"))
 
 
 def test_processes_race_on_an_empty_cache(package):

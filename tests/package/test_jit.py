@@ -88,49 +88,17 @@ def test_each_vector_width_has_entries_of_its_own(package):
         assert len(list((package.parent / "cache").rglob("*toy_keyed-*.nbc"))) == count, f"after {bits}"
 
 
-_PACKAGE = Path(fastcell.__file__).parent
-SOURCES = sorted(file.relative_to(_PACKAGE).as_posix() for file in _PACKAGE.rglob("*.py"))
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_the_token_changes_with_every_source(name, package, monkeypatch):
-    monkeypatch.setattr(_jit, "_PACKAGE", package)
-    assert _jit._hash_sources() == _jit.CACHE_TOKEN
-    source = package / name
-    with source.open("a") as file:
-        file.write("\n")
-    longer = _jit._hash_sources()
-    source.rename(package / "renamed.py")
-    renamed = _jit._hash_sources()
-    (package / "renamed.py").unlink()
-    assert len({_jit.CACHE_TOKEN, longer, renamed, _jit._hash_sources()}) == 4
-
-
 def test_the_token_is_an_integer_that_numba_can_close_over():
     assert type(_jit.CACHE_TOKEN) is int
     assert 0 <= _jit.CACHE_TOKEN < 2**63
 
 
 def test_no_folder_to_write_costs_one_warning(monkeypatch):
-    monkeypatch.setattr(_jit._CacheImpl, "_locator_classes", [])
+    monkeypatch.setattr(_jit, "_folders", list)
     monkeypatch.setattr(_jit, "_warned", False)
+    first, second = _jit.kernel(lambda x: x + 1), _jit.kernel(lambda x: x + 2)
     with pytest.warns(RuntimeWarning, match="fastcell's compile cache can't be written"):
-        first = _jit.kernel(lambda x: x + 1)
+        assert first(1) == 2
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        second = _jit.kernel(lambda x: x + 2)
-    assert (first(1), second(1)) == (2, 3)
-
-
-def test_vector_bits(monkeypatch):
-    for bits in ("128", "256", "512"):
-        monkeypatch.setenv("FASTCELL_VECTOR_BITS", bits)
-        assert _jit._vector_bits() == int(bits)
-    for bits in ("7", "", "wide", "1024"):
-        monkeypatch.setenv("FASTCELL_VECTOR_BITS", bits)
-        with pytest.raises(ValueError, match=f"^FASTCELL_VECTOR_BITS must be 128, 256 or 512, got '{bits}'$"):
-            _jit._vector_bits()
-    monkeypatch.delenv("FASTCELL_VECTOR_BITS")
-    assert _jit._vector_bits() in (128, 256, 512)
-    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")  # code for any CPU: its vectors are narrow
-    assert _jit._vector_bits() == 128
+        assert second(1) == 3

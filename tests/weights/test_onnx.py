@@ -499,7 +499,7 @@ def test_one_of_several_nodes_is_picked_by_name_or_by_output():
     same_as_plain(proto, "Y2", seed=5)
     refuses(lambda: from_onnx(proto, "gru"), ValueError, "of the model: 'lstm', 'Y2', got 'gru'")
     refuses(lambda: from_onnx(proto, ""), ValueError, "of the model: 'lstm', 'Y2', got ''")
-    refuses(lambda: from_onnx(proto, 1), TypeError, "node must be a str, got int")
+    refuses(lambda: from_onnx(proto, 1), TypeError, "node must be a str, a list of them, or None, got int")
     proto = model([lstm(), lstm(("X", "W2", "R2", "B2"), ("Y2",))], given)
     refuses(lambda: from_onnx(proto), ValueError, "2 LSTM nodes: 'Y', 'Y2'")
     same_as_plain(proto, "Y2", seed=5)
@@ -715,9 +715,16 @@ def test_every_layer_of_a_model_that_torch_exports(torch, session, folding):
     assert len(nodes) == 2
     y = x
     for k, node in enumerate(nodes):
-        got = from_onnx(proto, node.name)
+        got = from_onnx(proto, [node.name])
         for name, w in got["weights"].items():
             expected = module.state_dict()[name.replace("_l0", f"_l{k}")].numpy()
             np.testing.assert_array_equal(w, expected, strict=True)
         y, _ = run(got, y)
     np.testing.assert_allclose(y, session(proto, X=x)[0], **CLOSE)
+    for named in (None, nodes[0].name, [node.name for node in nodes]):
+        got = from_onnx(proto, named)
+        well_formed(got)
+        assert got["num_layers"] == 2
+        for name, w in module.state_dict().items():
+            np.testing.assert_array_equal(got["weights"][name], w.numpy(), strict=True)
+        np.testing.assert_allclose(run(got, x)[0], session(proto, X=x)[0], **CLOSE)

@@ -283,10 +283,22 @@ def test_bfloat16_is_widened(torch, tmp_path):
         np.testing.assert_array_equal(got[name], x.float().numpy(), strict=True)
 
 
+def test_the_only_lstm_of_a_file_is_found_and_weight_norm_is_folded(tmp_path):
+    path = tmp_path / "a"
+    given = state(prefix="model.lstm.") | {"head.weight": np.ones((2, 5), int)}
+    v = given.pop("model.lstm.weight_hh_l0")
+    given |= {"model.lstm.weight_hh_l0_v": v, "model.lstm.weight_hh_l0_g": random(20, 1)}
+    written(given, path=path)
+    got = from_safetensors(path)
+    well_formed(got)
+    wanted = random(20, 1) * v / np.linalg.norm(v, axis=1, keepdims=True)
+    np.testing.assert_allclose(got["weights"]["weight_hh_l0"], wanted, rtol=1e-6, atol=0, strict=True)
+
+
 def test_wrong_files_from_elsewhere_are_named(tmp_path):
     path = tmp_path / "a"
-    written(state(prefix="lstm."), path=path)
-    told = "prefix must lead to an LSTM's weight_ih_l0, got ''; there are such weights under 'lstm.'"
+    written(state(prefix="lstm.") | state(prefix="rnn."), path=path)
+    told = "prefix must lead to an LSTM's weight_ih_l0, got ''; there are such weights under 'lstm.', 'rnn.'"
     refuses(lambda: from_safetensors(path), ValueError, told)
     refuses(lambda: from_safetensors(path, 3), TypeError, "prefix must be a str, got int")
     written(state() | {"weight_hh_l0": np.ones((20, 5), int)}, path=path)

@@ -1,0 +1,200 @@
+"""Tables in files: CSV, Parquet, and folders of Parquet read in pieces; one CSV or Parquet file written in batches."""
+
+import io
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pyarrow.types as of
+
+from fastcell._files import BadInputError
+from fastcell.frames.api import arrow_types
+
+_ROWS = 1 << 18
+_CSV_BYTES = 1 << 24
+
+
+class Piece(NamedTuple):
+    """Rows of a file, counted from 1."""
+
+    path: Path
+    first_row: int
+    batch: pa.RecordBatch
+
+
+class Reader:
+    """A CSV file, a Parquet file, or the Parquet files of a folder in the order of their names.
+
+    `used` are the columns that every file must have. The files of a folder are read under one schema: columns go by
+    name, types that differ become the one that holds the values of both, and a column that is not used and that a file
+    lacks is null there. All schemas are read, and must agree, before the first row is.
+    """
+
+    def __init__(self, path: Path, used: Sequence[str]) -> None:
+        self.paths, self._used = [path], used
+        if path.is_dir():
+            self.paths = sorted(found for found in path.iterdir() if found.suffix.lower() == ".parquet")
+            if not self.paths:
+                raise BadInputError(f"{path}: expected a folder with .parquet files, got none")
+        self.text = kind_of(self.paths[0]) == ".csv"
+        self.schema = self._open(self.paths[0])[0]
+        for name in used:
+            if self.schema.names.count(name) != 1:
+                raise BadInputError(
+                    f"{self.paths[0]}: expected one column {name!r}, got the columns {self.schema.names}"
+                )
+        for other in self.paths[1:]:
+            self.schema = self._unified(other, self._open(other)[0])
+
+    def _unified(self, path: Path, schema: pa.Schema) -> pa.Schema:
+        both, against = arrow_types.unified(self.schema, schema)
+        lacking = [name for name in self._used if name not in schema.names]
+        against += [f"no {name!r}, where they have {self.schema.field(name).type}" for name in lacking]
+        if against:
+            raise BadInputError(f"{path}: expected columns as in the files before it, got {'; '.join(against)}")
+        return both
+
+    def _open(self, path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """A file's schema and batches."""
+        try:
+            if self.text:
+                return _open_csv(path)
+            file = pq.ParquetFile(path)
+            schema = file.schema_arrow.remove_metadata()
+            str(schema)  # raises where a damaged name is no text
+            return schema, file.iter_batches(_ROWS)
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise BadInputError(f"{path}: {_said(error)}") from None
+
+    def pieces(self) -> Iterator[Piece]:
+        for path in self.paths:
+            schema, batches = self._open(path)
+            if not self._unified(path, schema).equals(self.schema):
+                raise BadInputError(f"{path}: its columns changed while it was read")
+            row = 1
+            try:
+                for batch in batches:
+                    yield Piece(path, row, arrow_types.fitted(batch, self.schema))
+                    row += len(batch)
+            except (pa.ArrowException, OSError) as error:
+                raise BadInputError(f"{path}, after row {row - 1}: {_said(error)}") from None
+
+    def where(self, piece: Piece, row: int) -> str:
+        """A row of a piece, counted there from 0, as the user finds it."""
+        folder = f"{piece.path}, " if len(self.paths) > 1 else ""
+        return f"{folder}row {piece.first_row + row}"
+
+
+def _open_csv(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Cells stay text, so that no type is guessed from the first rows; a cell with nothing in it is null.
+
+    Arrow cuts a file into blocks at ends of lines. Only with `newlines_in_values` does it look whether such an end is
+    inside quotes, in one more pass over the text.
+    """
+    read = pyarrow.csv.ReadOptions(block_size=_CSV_BYTES)
+    parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    with pyarrow.csv.open_csv(path, read, parse) as header:
+        names = header.schema.names
+    convert = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
+    )
+    mark = secrets.token_hex(8)
+    reader = pyarrow.csv.open_csv(_Marked(path, mark + "," * (len(names) - 1)), read, parse, convert)
+    return reader.schema, _until(mark, reader)
+
+
+class _Marked(io.RawIOBase):
+    """A text file with one row more at its end.
+
+    Arrow takes a quote that is never closed to be closed by the file's end, with all rows between in one cell. Then the
+    mark is in that cell, too, and no row of its own.
+    """
+
+    def __init__(self, path: Path, row: str) -> None:
+        self._parts = (path.open("rb", buffering=0), io.BytesIO(f"\n{row}\n".encode()))
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return next((count for part in self._parts if (count := part.readinto(buffer))), 0)
+
+    def close(self) -> None:
+        for part in self._parts:
+            part.close()
+        super().close()
+
+
+def _until(mark: str, reader: Any) -> Iterator[pa.RecordBatch]:
+    """The batches without the marked row."""
+    with reader:
+        for batch in reader:
+            ended = len(batch) and batch.column(0)[len(batch) - 1].as_py() == mark
+            yield batch.slice(0, len(batch) - 1) if ended else batch
+            if ended:
+                return
+    raise pa.ArrowInvalid("a quote that is opened in that row is never closed")
+
+
+def _said(error: Exception) -> str:
+    said = str(error)
+    if "straddl" in said:
+        return f"a quote that is never closed, or a row of more than {_CSV_BYTES >> 20} MiB"
+    return said
+
+
+# ---- writing -------------------------------------------------------------------------------------------
+
+
+def check_writable(path: Path, schema: pa.Schema) -> None:
+    """Raise for columns that a file of path's kind can't hold, before there is one."""
+    text = kind_of(path) == ".csv"
+    bad = [f"{field.name!r} ({field.type})" for field in schema if not _holds(text, field)]
+    if bad:
+        hint = "; a .parquet file can hold more" if text else ""
+        raise BadInputError(f"{path}: a {kind_of(path)} file can't hold the column {', '.join(bad)}{hint}")
+
+
+def _holds(text: bool, field: pa.Field) -> bool:
+    kind = arrow_types.plain(field.type)
+    if text and (of.is_binary(kind) or of.is_large_binary(kind) or of.is_fixed_size_binary(kind)):
+        return False  # Arrow writes bytes as they are, and fails at those that are no text
+    empty = (_csv_schema if text else pa.schema)([field]).empty_table()
+    try:
+        (pyarrow.csv.write_csv if text else pq.write_table)(empty, pa.BufferOutputStream())
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _csv_schema(fields: Any) -> pa.Schema:
+    """What Arrow's CSV writer takes for these columns: it has no word for views."""
+    return pa.schema([field.with_type(arrow_types.handled(field.type)) for field in fields])
+
+
+@contextmanager
+def writing(path: Path, name: str, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    """A function that writes a batch to the file `name`, of path's kind."""
+    try:
+        if kind_of(path) == ".parquet":
+            with pq.ParquetWriter(name, schema) as writer:
+                yield writer.write_batch
+            return
+        schema, options = _csv_schema(schema), pyarrow.csv.WriteOptions(quoting_style="needed")
+        with pyarrow.csv.CSVWriter(name, schema, write_options=options) as writer:
+            yield lambda batch: writer.write_batch(arrow_types.fitted(batch, schema))
+    except pa.ArrowException as error:
+        raise BadInputError(f"{path}: {error}") from None
+
+
+def kind_of(path: Path) -> str:
+    """The suffix of a table's file."""
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".parquet"):
+        raise BadInputError(f"{path}: expected a .csv or .parquet file")
+    return kind
