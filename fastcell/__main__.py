@@ -71,9 +71,11 @@ def _add_lstm(lstm: argparse.ArgumentParser) -> None:
         metavar="FILE",
         type=Path,
         required=True,
-        help=".onnx, .safetensors, or a state dict as .pt or .pth",
+        help=".onnx, .safetensors, PyTorch's checkpoints and TorchScript as .pt, .pth, .ckpt, .bin or .jit, Keras's "
+        ".keras, .h5 or .hdf5",
     )
-    lstm.add_argument("--prefix", default="", help="of the LSTM's names in a whole model's state dict")
+    lstm.add_argument("--prefix", default="", help="of the LSTM's names in .safetensors or PyTorch's, of several LSTMs")
+    lstm.add_argument("--layer", metavar="NAME", nargs="+", help="Keras's layers that make the LSTM, of several")
     lstm.add_argument("--node", help="of an ONNX model, where it has several LSTMs")
     lstm.add_argument("-o", "--output", metavar="Y.npy", type=Path, required=True, help="(T, B, D*H) or (T, D*H)")
     lstm.add_argument(
@@ -145,7 +147,9 @@ def _run(arguments: argparse.Namespace) -> int:
 def _install(module: str) -> str:
     if module == "torch":
         return "pip install torch"
-    return f"pip install 'fastcell[{'weights' if module in ('onnx', 'safetensors') else 'frames'}]'"
+    return (
+        f"pip install 'fastcell[{'weights' if module in ('h5py', 'ml_dtypes', 'onnx', 'safetensors') else 'frames'}]'"
+    )
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ def view(name: str, given: Any, expected: str = VALUES) -> Array:
             device = given.__dlpack_device__()[0]
             if device not in _IN_REACH:
                 raise BufferError(f"DLPack device type {int(device)}")
+            if expected == NUMBERS and str(getattr(given, "dtype", "")) == "torch.bfloat16":
+                given = given.float()  # NumPy has no bfloat16; float32 holds its values
             if not (hasattr(given, "__array__") or hasattr(given, "__array_interface__")):
                 return np.from_dlpack(given)
         return np.asarray(given)
@@ -51,6 +53,8 @@ def array(name: str, given: Any, expected: str = VALUES) -> Array:
     if not x.size and isinstance(given, list | tuple):
         x = x.astype(np.int64 if expected == "integers" else x.dtype)  # NumPy takes an empty list for floats
     if x.dtype.kind not in _KINDS[expected] or (expected == VALUES and x.dtype.char in "eg"):
+        if expected == NUMBERS and x.dtype.name == "bfloat16":  # ml_dtypes', which JAX's arrays have
+            return x.astype(np.float32)
         raise TypeError(f"{name} must hold {expected}, got {x.dtype}")
     if not x.dtype.isnative:
         x = converted(x, x.dtype.newbyteorder("="))
@@ -125,7 +129,7 @@ def output(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: dict[
         raise ValueError("out must be writeable, got a read-only array")
     for name, given in inputs.items():
         is_buffer = not (given is None or isinstance(given, list | tuple | int | float))
-        if is_buffer and np.may_share_memory(out, view(name, given)):
+        if is_buffer and np.may_share_memory(out, view(name, given, NUMBERS)):
             raise ValueError(f"out must not overlap an input, got memory shared with {name}")
     return out
 

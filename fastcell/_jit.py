@@ -27,6 +27,8 @@ from fastcell._machine import features
 
 __all__ = ["CACHE_TOKEN", "VECTOR_BITS", "features", "helper", "inline", "kernel"]
 
+from fastcell import _forks  # noqa: F401, a fork waits for what is compiled here
+
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 # Numba's settings that change what it makes of one function and are not in its own key.
 _SETTINGS = (

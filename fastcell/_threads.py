@@ -2,31 +2,145 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
-from typing import TypeVar
+from threading import Lock, Thread
+from typing import Any, TypeVar
 
 from fastcell import _checks
+from fastcell._cores import CAP, cores
 
+_MOST = 64  # pieces that work is cut into, whatever is asked for
 _T = TypeVar("_T")
 
-_MOST = 64  # threads that work at once, and pieces that work is cut into, whatever is asked for
-_pool: ThreadPoolExecutor | None = None
+
+class _Call:
+    """One call's pieces. The caller and the threads that help it take them one at a time, each once.
+
+    A helper holds `busy` from its first piece to its last, so that waiting for that lock is waiting for all helpers.
+    """
+
+    def __init__(self, task: Callable[[int, int], Any], pieces: list[tuple[int, int]]) -> None:
+        self.task, self.pieces = task, pieces
+        self.left = [*reversed(range(len(pieces)))]  # which nobody has taken
+        self.results: list[Any] = [None] * len(pieces)
+        self.errors: list[BaseException] = []
+        self.lock, self.busy = Lock(), Lock()
+        self.helping = 0  # helpers that are at a piece
+
+    def lead(self) -> None:
+        """Run pieces until nobody has to, on this thread the first one; others are run by such threads as come."""
+        with self.lock:
+            first = self.left.pop()
+        helpers = min(len(self.pieces), CAP or len(self.pieces)) - 1
+        for _ in range(helpers):
+            if not _pool.help(self):
+                break
+        self._run(first)
+        while (k := self._take()) is not None:
+            self._run(k)
+
+    def help(self) -> None:
+        """Run pieces that nobody has taken, on a thread of the pool."""
+        while (k := self._take(helping=1)) is not None:
+            try:
+                self._run(k)
+            except BaseException as error:  # the caller's to raise
+                self.errors.append(error)
+                self.stop()
+            finally:
+                with self.lock:
+                    self.helping -= 1
+                    if not self.helping:
+                        self.busy.release()
+
+    def stop(self) -> None:
+        """Leave the pieces that nobody has taken."""
+        with self.lock:
+            self.left.clear()
+
+    def settle(self) -> BaseException | None:
+        """Wait until no helper is at a piece, and none can take one; the first interrupt meanwhile is returned."""
+        interrupt = None
+        while True:
+            try:
+                self.stop()
+                while self.helping:
+                    with self.busy:
+                        pass
+                return interrupt
+            except BaseException as error:
+                interrupt = interrupt or error
+
+    def _take(self, helping: int = 0) -> int | None:
+        with self.lock:
+            if not self.left:
+                return None
+            if helping and not self.helping:
+                self.busy.acquire()
+            self.helping += helping
+            return self.left.pop()
+
+    def _run(self, k: int) -> None:
+        self.results[k] = self.task(*self.pieces[k])
+
+
+class _Helper:
+    """A thread that waits for calls to help in. It ends with the process, which does not wait for it."""
+
+    def __init__(self, pool: "_Pool", call: _Call) -> None:
+        self.pool, self.wake = pool, Lock()
+        self.call: _Call | None = call
+        self.wake.acquire()
+
+    def run(self) -> None:
+        while self.call is not None:
+            self.call.help()
+            self.call = None  # one that waits keeps no arrays
+            self.pool.idle.append(self)
+            self.wake.acquire()
+
+
+class _Pool:
+    """Threads, started when a call finds none idle, and kept. Lists that are popped and appended to need no lock."""
+
+    def __init__(self) -> None:
+        self.idle: list[_Helper] = []
+        self.room = [True] * max(64, os.cpu_count() or 1)  # for so many more threads
+
+    def help(self, call: _Call) -> bool:
+        """Have a thread help in a call; whether there is one."""
+        try:
+            helper = self.idle.pop()
+        except IndexError:
+            return self._start(call)
+        helper.call = call
+        helper.wake.release()
+        return True
+
+    def _start(self, call: _Call) -> bool:
+        try:
+            self.room.pop()
+        except IndexError:
+            return False
+        try:
+            Thread(target=_Helper(self, call).run, name="fastcell", daemon=True).start()
+        except RuntimeError:  # the system has no more, or the interpreter is about to end: the caller runs all pieces
+            self.room.append(True)
+            return False
+        return True
+
+
+_pool = _Pool()
 
 
 def _forget() -> None:
-    """A forked child has none of its parent's threads: it makes a pool of its own."""
+    """A forked child has none of its parent's threads: it gets a pool of its own."""
     global _pool
-    _pool = None
+    _pool = _Pool()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose(threads: int | None, work: int, enough: int) -> int:
@@ -50,24 +164,28 @@ def split(total: int, step: int, parts: int) -> list[tuple[int, int]]:
 
 
 def run(task: Callable[[int, int], _T], pieces: list[tuple[int, int]]) -> list[_T]:
-    """Run `task(first, last)` on every piece, the first on this thread; returns all results, raises what one raised."""
-    global _pool
+    """Run `task(first, last)` on every piece, the first on this thread; returns all results, raises what one raised.
+
+    No thread is at a piece when this ends, however it ends: arrays belong to the call.
+    """
     if len(pieces) == 1:
         return [task(*pieces[0])]
-    if _pool is None:
-        _pool = ThreadPoolExecutor(max_workers=_MOST, thread_name_prefix="fastcell")
-    futures = []
-    try:
+    call = _Call(task, pieces)
+    raised = interrupt = None
+    while True:
         try:
-            for piece in pieces[1:]:
-                futures.append(_pool.submit(task, *piece))  # noqa: PERF401, those before a failure must not be lost
-        except RuntimeError:  # the interpreter is shutting down and starts no threads any more
-            pass
-        started = len(futures) + 1
-        results = [task(*piece) for piece in [pieces[0], *pieces[started:]]]
-        return [results[0], *(future.result() for future in futures), *results[1:]]
-    except BaseException:  # an interrupt, too: no thread may work on arrays after the call that owns them
-        for future in futures:
-            future.cancel()
-        wait(futures)
-        raise
+            if raised is None:
+                call.lead()
+            interrupt = call.settle()
+            break
+        except BaseException as error:  # one that was raised by a piece; interrupts, also one right after another
+            raised = raised or error
+    del call.task  # a thread that comes too late keeps no arrays, either
+    errors = [error for error in (raised, interrupt, *call.errors) if error is not None]
+    call.errors.clear()  # they hold the call by their frames
+    if not errors:
+        return call.results
+    try:
+        raise errors[0]
+    finally:
+        del errors, raised, interrupt

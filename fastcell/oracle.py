@@ -108,7 +108,8 @@ def lstm(
 
     `weights` is a dict of lists under torch.nn.LSTM's names (`weight_ih_l0`, ..., gates i, f, g, o), with
     `weight_peephole_l0` in the order i, f, o; layers and directions are those that it names. `state`, `lengths`,
-    `reset`, `coupled`, `clip`, `initial_state` are those of `fastcell.LSTM`; `activations` is a list of functions, three a direction.
+    `reset`, `coupled`, `clip`, `initial_state` are those of `fastcell.LSTM`; `activations` is a list of functions,
+    three a direction.
 
     Source: Hochreiter & Schmidhuber (1997); Gers, Schmidhuber & Cummins (2000) for the forget gate; Gers &
     Schmidhuber (2000) for peepholes; Sak, Senior & Beaufays (2014) for the projection.

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from fastcell.scan import api as recurrence
+from tests.helpers import draws, processes
 
 FLAX = {"linen": "flax.linen", "nnx": "flax.nnx", "jax": "jax"}
 
@@ -19,6 +20,20 @@ def large_calls():
     """Small calls go to the kernels for large arrays too, as those of millions of steps do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recurrence, "_SMALL", 0)
+        yield
+
+
+def pytest_sessionstart(session):
+    """At the start, as a run that is killed has no end."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if draws.LONG and reporter is not None:
+        reporter.write_line(f"FASTCELL_SEED={draws.SEED} repeats this run's draws")
+
+
+@pytest.fixture
+def limited():
+    """Under a limit on memory: a gigabyte and a half more than there is."""
+    with processes.limited(3 << 29):
         yield
 
 

@@ -3,11 +3,11 @@
 import argparse
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from fastcell import _memory
 from fastcell._checks import Array
@@ -15,26 +15,33 @@ from fastcell._files import BadInputError, check_apart, fingerprint, whole_or_no
 from fastcell.lstm.api import LSTM
 
 _BYTES = 1 << 25  # of x and y that are taken at once
-_WEIGHTS = (".onnx", ".safetensors", ".pt", ".pth")
+_TORCH, _KERAS = (".pt", ".pth", ".ckpt", ".bin", ".jit"), (".keras", ".h5", ".hdf5")
+# What names an LSTM among several, by kind of file.
+_CHOICES = {"node": (".onnx",), "prefix": (".safetensors", *_TORCH), "layer": _KERAS}
+_WEIGHTS = (".onnx", ".safetensors", *_TORCH, *_KERAS)
 _STATES = (".safetensors", ".npz")
 _HEADER = 1 << 16  # bytes of a .npy file that are none of its array's
 _STATE, _BEFORE, _SEEN = ("h", "c"), ("h_before", "c_before"), "input"
 
 
-def _read_weights(path: Path, prefix: str, node: str | None) -> LSTM:
+def _read_weights(options: argparse.Namespace) -> LSTM:
+    path: Path = options.weights
     kind = path.suffix.lower()
     if kind not in _WEIGHTS:
         raise BadInputError(f"{path}: expected weights as {', '.join(_WEIGHTS)}")
+    for name, kinds in _CHOICES.items():
+        if getattr(options, name) and kind not in kinds:
+            raise BadInputError(f"--{name}: only with weights as {', '.join(kinds)}, got {path}")
     if not path.is_file():
         raise BadInputError(f"{path}: no such file")
     try:
         if kind == ".onnx":
-            return LSTM.from_onnx(path, node)
+            return LSTM.from_onnx(path, options.node)
         if kind == ".safetensors":
-            return _read_safetensors(path, prefix)
-        import torch
-
-        return LSTM.from_torch(torch.load(path, map_location="cpu", weights_only=True), prefix)
+            return _read_safetensors(path, options.prefix)
+        if kind in _KERAS:
+            return LSTM.from_keras(path, options.layer)
+        return LSTM.from_torch(path, options.prefix)
     except ImportError:
         raise
     except Exception as error:  # each library has errors of its own for a file that is none of its kind
@@ -47,6 +54,8 @@ def _read_safetensors(path: Path, prefix: str) -> LSTM:
 
     with safe_open(path, "np") as file:
         own = "fastcell" in (file.metadata() or {})
+    if own and prefix:
+        raise ValueError("--prefix: this file is one LSTM of LSTM.save's")
     made: Any = LSTM
     cell: LSTM = made.load(path) if own else made.from_safetensors(path, prefix)
     return cell
@@ -124,6 +133,22 @@ class _State:
             save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, name, {_SEEN: self.seen})
 
 
+class _Silent:
+    """A progress bar that shows nothing."""
+
+    def update(self, count: int) -> None:
+        pass
+
+
+def _progress(total: int, unit: str) -> Any:
+    """tqdm's bar where that library is there: weights alone don't bring it."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return nullcontext(_Silent())
+    return tqdm(total=total, unit=unit, unit_scale=True, disable=None)
+
+
 def _pieces(total: int, bytes_each: int) -> Iterator[tuple[int, int]]:
     """Steps or rows that are taken at once; one empty piece of nothing."""
     step = max(1, _BYTES // max(bytes_each, 1))
@@ -137,7 +162,7 @@ def _in_steps(cell: LSTM, path: Path, name: str, state: Any) -> Any:
     T, width = len(x), cell.output_size
     shape = (*x.shape[:-1], width)
     rows = x.shape[1] if x.ndim == 3 else 1
-    with open(name, "wb") as file, tqdm(total=T, unit=" steps", unit_scale=True, disable=None) as progress:
+    with open(name, "wb") as file, _progress(T, " steps") as progress:
         header = {"descr": cell.dtype.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for first, last in _pieces(T, rows * (x.shape[-1] + width) * 8):
@@ -158,7 +183,7 @@ def _in_rows(cell: LSTM, path: Path, name: str) -> None:
         file.truncate(file.tell() + T * rows * width * cell.dtype.itemsize)
     if not T * rows * width:
         return
-    with tqdm(total=rows, unit=" rows", unit_scale=True, disable=None) as progress:
+    with _progress(rows, " rows") as progress:
         for first, last in _pieces(rows, T * (x.shape[-1] + width) * 8):
             y = np.load(name, mmap_mode="r+")
             if x.ndim == 3:
@@ -172,7 +197,7 @@ def _in_rows(cell: LSTM, path: Path, name: str) -> None:
 def lstm(options: argparse.Namespace) -> None:
     """Run the command; raises BadInputError for what the user can mend, and writes nothing then."""
     check_apart(X=options.input, STATE=options.state, OUT=options.output, WEIGHTS=options.weights)
-    cell = _read_weights(options.weights, options.prefix, options.node)
+    cell = _read_weights(options)
     x = _mapped(options.input)
     if x.ndim not in (2, 3) or x.shape[-1] != cell.input_size:
         raise BadInputError(f"{options.input}: expected (T, B, I) or (T, I) with I = {cell.input_size}, got {x.shape}")

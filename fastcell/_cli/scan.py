@@ -13,7 +13,7 @@ from tqdm import tqdm
 from fastcell import _memory
 from fastcell._cli.tables import Piece, Reader, check_writable, kind_of, writing
 from fastcell._files import BadInputError, check_apart, fingerprint, whole_or_not
-from fastcell.frames.api import arrow_types
+from fastcell.frames import arrow_types
 from fastcell.frames.api import toy_scan
 from fastcell.frames.job import MEMORY, BadRowError
 

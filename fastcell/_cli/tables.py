@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as of
 
 from fastcell._files import BadInputError
-from fastcell.frames.api import arrow_types
+from fastcell.frames import arrow_types
 
 _ROWS = 1 << 18
 _CSV_BYTES = 1 << 24
@@ -98,7 +98,7 @@ def _open_csv(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """
     read = pyarrow.csv.ReadOptions(block_size=_CSV_BYTES)
     parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    with pyarrow.csv.open_csv(path, read, parse) as header:
+    with pyarrow.csv.open_csv(_Marked(path, ""), read, parse) as header:
         names = header.schema.names
     convert = pyarrow.csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
@@ -112,7 +112,8 @@ class _Marked(io.RawIOBase):
     """A text file with one row more at its end.
 
     Arrow takes a quote that is never closed to be closed by the file's end, with all rows between in one cell. Then the
-    mark is in that cell, too, and no row of its own.
+    mark is in that cell, too, and no row of its own. Arrow also drops a newline at the start of what it reads at once
+    where the last one ended with a carriage return, in a cell as well: so none ends with one.
     """
 
     def __init__(self, path: Path, row: str) -> None:
@@ -122,7 +123,14 @@ class _Marked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        return next((count for part in self._parts if (count := part.readinto(buffer))), 0)
+        view, filled = memoryview(buffer), 0
+        for part in self._parts:
+            while count := part.readinto(view[filled:]):
+                filled += count
+        if filled > 1 and view[filled - 1] == ord("\r"):
+            self._parts[0].seek(-1, io.SEEK_CUR)
+            filled -= 1
+        return filled
 
     def close(self) -> None:
         for part in self._parts:

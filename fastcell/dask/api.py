@@ -233,9 +233,7 @@ def _given(arrays: dict[str, Any], otherwise: str) -> list[Any]:
     for name, array in arrays.items():
         if type(array).__module__.startswith(("dask.dataframe", "dask_expr")):
             kind = type(array).__name__
-            raise TypeError(
-                f"{name} must be a dask array, got a dask {kind}: df['x'].to_dask_array(lengths=True) is one"
-            )
+            raise TypeError(f"{name} must be a dask array, got a dask {kind}: df['x'].to_dask_array(lengths=True)")
     if not any(isinstance(array, da.Array) for array in arrays.values()):
         raise TypeError(f"{' or '.join(arrays)} must be a dask array, got none: use {otherwise}")
     return [a if isinstance(a, da.Array) else _checks.array(name, a) for name, a in arrays.items()]

@@ -160,7 +160,7 @@ def gated_scan(
 
 def _run(kind: str, df: Any, roles: dict[str, Any], by: Any, state: Any, name: Any, nulls: Any, options: Any) -> Any:
     try:
-        from fastcell.frames.api import job
+        from fastcell.frames import job
     except ImportError as error:
         raise ImportError("fastcell.frames needs narwhals and pyarrow: pip install 'fastcell[frames]'") from error
     return job.Job(kind, roles, by, name, nulls, options).run(df, state)

@@ -1,4 +1,4 @@
-"""Arrow's types: which one holds the values of two, which one Arrow's own functions take, and casts that lose nothing."""
+"""Arrow's types: one that holds the values of two, one that Arrow's functions take, and casts that lose nothing."""
 
 from collections.abc import Iterator
 from itertools import zip_longest

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastcell._checks import ALLOWED, VALUES, Array, first_index, other_rules
-from fastcell.frames.api import arrow_types
+from fastcell.frames import arrow_types
 from fastcell.frames.keys import number, type_of
 from fastcell.scan import gated_scan, toy_scan
 
@@ -214,9 +214,9 @@ def _known(name: str, given: Any) -> Any:
     kind = type(given)
     if kind.__module__.startswith(("dask.dataframe", "dask_expr")):
         raise TypeError(
-            f"{name} must be {KINDS}, got a dask {kind.__name__}: where each partition holds all rows of its keys, give "
-            "a function that calls this one to df.map_partitions; without keys, fastcell.dask takes columns as arrays, "
-            "df['x'].to_dask_array(lengths=True)"
+            f"{name} must be {KINDS}, got a dask {kind.__name__}: where each partition holds all rows of its keys, "
+            "give a function that calls this one to df.map_partitions; without keys, fastcell.dask takes columns as "
+            "arrays, df['x'].to_dask_array(lengths=True)"
         )
     raise TypeError(f"{name} must be {KINDS}, got {kind.__name__}")
 
@@ -238,7 +238,7 @@ def _handled(keys: nw.DataFrame[Any]) -> nw.DataFrame[Any]:
     native = keys.to_native()
     if keys.implementation.is_pyarrow():
         fields = [field.with_type(arrow_types.handled(field.type)) for field in native.schema]
-        return nw.from_native(native.cast(pa.schema(fields)))
+        native = native.cast(pa.schema(fields))
     if keys.implementation.is_pandas():
         import pandas as pd
 
@@ -247,7 +247,8 @@ def _handled(keys: nw.DataFrame[Any]) -> nw.DataFrame[Any]:
             if isinstance(kind, pd.ArrowDtype) and kind.pyarrow_dtype != arrow_types.handled(kind.pyarrow_dtype):
                 column = pa.chunked_array(pa.array(native[name])).cast(arrow_types.handled(kind.pyarrow_dtype))
                 native = native.assign(**{name: pd.arrays.ArrowExtensionArray(column)})
-    return nw.from_native(native)
+    handled: nw.DataFrame[Any] = nw.from_native(native)
+    return handled
 
 
 def _rows(frame: nw.DataFrame[Any], rows: Array) -> nw.DataFrame[Any]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastcell._checks import Array
-from fastcell.frames.api import arrow_types, keys_kernels
+from fastcell.frames import arrow_types, keys_kernels
 from fastcell.simd.vector import address
 
 _FIRST_TABLE = 1 << 16  # entries of the first table of texts

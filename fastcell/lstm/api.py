@@ -8,7 +8,7 @@ import numpy as np
 
 from fastcell import _checks, _threads
 from fastcell._checks import Array
-from fastcell.lstm.api import driver
+from fastcell.lstm import driver, packed_sequence
 from fastcell.lstm.cell import CellParams, LSTMCell
 from fastcell.simd.activations import KNOWN
 from fastcell.weights import Importers
@@ -260,7 +260,8 @@ class LSTM(Importers):
         Parameters
         ----------
         x : (T, B, I), (B, T, I) with batch_first, or (T, I) for one row
-            Any real dtype; converted to the LSTM's.
+            Any real dtype, bfloat16 too; converted to the LSTM's. Or PyTorch's PackedSequence, which has its lengths:
+            y is then padded, as pad_packed_sequence makes it; its rows and the state's are ordered as before packing.
         state : (h, c), optional
             (L*D, B, H or P) and (L*D, B, H), without B for one row; `initial_state` if not given.
         lengths : (B,) integers, optional
@@ -274,7 +275,7 @@ class LSTM(Importers):
         out : array, optional
             y is written here; the LSTM's dtype, y's shape, sharing no memory with x or state.
         threads : int, optional
-            Rows are shared out among so many; by default, large work goes to all cores.
+            Rows are shared out among so many; by default, large work goes to all cores, as in `toy_scan`.
 
         Returns
         -------
@@ -292,6 +293,8 @@ class LSTM(Importers):
             y or the state would not fit the memory that is free.
         """
         first = self.batch_first if batch_first is None else bool(batch_first)
+        if packed_sequence.is_packed(x):
+            x, lengths = packed_sequence.padded(x, lengths, first)
         given = x
         x = _checks.array("x", x, _checks.NUMBERS)
         unbatched = x.ndim == 2

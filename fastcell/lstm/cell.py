@@ -9,7 +9,7 @@ from numba.core import errors
 from fastcell import _checks, _memory
 from fastcell._checks import Array
 from fastcell._jit import kernel
-from fastcell.lstm.api import cell_kernels, cell_lowering
+from fastcell.lstm import cell_kernels, cell_lowering
 from fastcell.lstm.driver import CellParams, suffix
 
 if TYPE_CHECKING:

@@ -258,9 +258,10 @@ def lstm_layer(
 ):  # fmt: skip
     """One layer, one direction, rows `first` to `last`. The states are read, where they are `given`, and written.
 
-    layer: its table, as `weights_at`, `sizes_at` and `initial_at` read it. call: as `describe` wrote it, scratch behind it for
-    `block` rows and a stretch of `stretch` rows and steps. source, to: 0 for x, 1 for y, 2 for spare. number: the
-    layer's among the states. order, ends: rows by falling length and each row's steps, int64, or 0. reset: flags, or 0.
+    layer: its table, as `weights_at`, `sizes_at` and `initial_at` read it. call: as `describe` wrote it, scratch behind
+    it for `block` rows and a stretch of `stretch` rows and steps. source, to: 0 for x, 1 for y, 2 for spare. number:
+    the layer's among the states. order, ends: rows by falling length and each row's steps, int64, or 0. reset: flags,
+    or 0.
     """
     _layer(
         layer, None, call, source, to, number, direction, given, order, ends, (reset, reset_t, reset_b), T,

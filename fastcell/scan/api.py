@@ -74,7 +74,9 @@ def toy_scan(
     out : array of y's shape and dtype, optional
         Where to write y; must not overlap an input.
     threads : int, optional
-        By default one for small input, else one for each core. The answer does not depend on it.
+        By default one for small input, else one for each core that the process may use: its affinity, a cgroup's
+        quota, FASTCELL_NUM_THREADS (else OMP_NUM_THREADS, NUMBA_NUM_THREADS) as it was when fastcell was imported.
+        Whatever is asked for, no more run than FASTCELL_NUM_THREADS says. The answer does not depend on it.
 
     Returns
     -------

@@ -262,7 +262,7 @@ def toy_trace(x1: Any, x2: Any = None, x3: Any = None, *, state: Any = None) -> 
 
 def _plots() -> Any:
     try:
-        from fastcell.trace.api import plots
+        from fastcell.trace import plots
     except ImportError as error:
         raise ImportError("plot needs matplotlib: pip install 'fastcell[plot]'") from error
     return plots

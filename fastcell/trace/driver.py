@@ -8,6 +8,7 @@ import numpy as np
 
 from fastcell import _checks, _memory
 from fastcell._checks import Array
+from fastcell.lstm import packed_sequence
 from fastcell.lstm.api import _STANDARD, LSTM, _activation_codes
 from fastcell.lstm.driver import suffix
 from fastcell.simd.activations import KNOWN
@@ -25,12 +26,15 @@ def lstm_trace(
     for name, given, most in (("layer", layer, lstm.num_layers), ("direction", direction, lstm.directions)):
         if _checks.size(name, given, 0) >= most:
             raise ValueError(f"{name} must be below {most}, got {given}")
+    first = lstm.batch_first if batch_first is None else bool(batch_first)
+    if packed_sequence.is_packed(x):
+        x, lengths = packed_sequence.padded(x, lengths, first)
     lstm(x, state, lengths=lengths, reset=reset, batch_first=batch_first)  # checks the arguments
     values = math.prod(np.shape(x)[:-1]) * (_KEPT * (lstm.hidden_size + LANES) + 3 * lstm.input_size)
     _memory.check(values * lstm.dtype.itemsize, "a trace of x of shape {}", np.shape(x))
-    x = np.asarray(x).astype(lstm.dtype)
+    x = _checks.array("x", x, _checks.NUMBERS).astype(lstm.dtype)
     unbatched = x.ndim == 2
-    first = (lstm.batch_first if batch_first is None else batch_first) and not unbatched
+    first = first and not unbatched
     x = x[:, None] if unbatched else x.transpose(1, 0, 2) if first else x
     T, B, _ = x.shape
     k = layer * lstm.directions
@@ -43,7 +47,7 @@ def lstm_trace(
     flags = None if reset is None else lstm._reset(reset, T, B, first, unbatched)
     if layer:
         x, _ = _part(lstm, range(layer))(x, (h[:k], c[:k]), lengths=lengths, reset=flags)
-    ends = np.full(B, T) if lengths is None else np.asarray(lengths).astype(np.int64)
+    ends = np.full(B, T) if lengths is None else _checks.array("lengths", lengths, "integers").astype(np.int64)
     step = np.arange(T)[:, None]
     order = np.maximum(ends - 1 - step, 0) if lstm.reverse or direction else np.broadcast_to(step, (T, B))
     x = np.take_along_axis(x, order[:, :, None], 0)

@@ -75,25 +75,34 @@ class Importers:
 
     @classmethod
     def from_torch(cls, source: Any, prefix: str = "") -> Self:
-        """An LSTM with the weights of a torch.nn.LSTM, or of a state dict of tensors or arrays.
+        """An LSTM with the weights of a torch.nn.LSTM, wherever in a model, a checkpoint or a file it is.
 
         Parameters
         ----------
-        source : torch.nn.LSTM, torch.nn.LSTMCell, or dict
+        source : module, ScriptModule, dict, or path
+            An nn.LSTM, an nn.LSTMCell, quantize_dynamic's of either, a quantizable.LSTM, or a module that holds one; a
+            state dict of tensors or arrays, or a checkpoint with one in it at any depth; the path of a file of
+            torch.save, of which only tensors, dicts and lists are read and nothing is run, or of torch.jit.save.
         prefix : str
-            Of the weights' names in a whole model's state dict, as "encoder.lstm".
+            Of the weights' names where there are several LSTMs, as "encoder.lstm", or an end or a beginning of it that
+            fits one of them alone; names of containers, "module." and "_orig_mod." in front may be left out.
 
         Returns
         -------
         LSTM
-            It takes batch_first from a module, too. Dropout, which acts in training alone, is left out.
+            It takes batch_first from a module or script, too. Dropout, which acts in training alone, is left out.
+            Weights under weight_norm, spectral_norm, pruning or weight drop (`_raw`) are those that the module computes
+            with. Quantised ones are widened to float32: PyTorch rounds x and h to integers as well, which is not done.
 
         Raises
         ------
         ValueError
-            No LSTM weights under the prefix, one missing, or a wrong shape.
+            No LSTM weights under the prefix, several LSTMs (the message lists them), a weight missing, or a wrong
+            shape; an LSTM of a static quantisation; a file that holds other objects or is damaged.
         TypeError
-            Something else than a module or a dict.
+            Something else than what `source` may be.
+        ImportError
+            For a path, without PyTorch: `pip install torch`.
 
         Examples
         --------
@@ -106,14 +115,20 @@ class Importers:
         return cls(**from_torch(source, prefix))
 
     @classmethod
-    def from_onnx(cls, model: Any, node: str | None = None) -> Self:
-        """An LSTM with the weights and attributes of an ONNX model's LSTM node.
+    def from_onnx(cls, model: Any, node: str | list[str] | None = None) -> Self:
+        """An LSTM with the weights and attributes of an ONNX model's LSTM node, or of a stack of them.
+
+        Nodes that follow each other with nothing but Squeeze, Reshape, Transpose, Dropout or Identity between make one
+        LSTM, as long as their sizes and attributes are the same. Constant `initial_h` and `initial_c`, alike for all
+        rows, become its `initial_state`; a Transpose of the graph's input in front makes it `batch_first`.
 
         Parameters
         ----------
         model : path, bytes or onnx.ModelProto
-        node : str, optional
-            The node's name, or its first output's, where there are several; subgraphs are searched, too.
+        node : str or list of str, optional
+            The node's name, or its first output's, where there are several that are no stack; subgraphs are searched,
+            too. The first of a chain stands for all that follow it and are its like; a list names the layers one by
+            one, or one of them alone.
 
         Returns
         -------
@@ -123,9 +138,16 @@ class Importers:
         Raises
         ------
         ValueError
-            A file that is no model, no such node, several and no `node`, or weights that an input decides.
+            A file that is no model, no such node, several that are no stack and no `node`, or weights that an input
+            decides.
         ImportError
             Without the onnx library: `pip install 'fastcell[weights]'`.
+
+        Warns
+        -----
+        UserWarning
+            What is left out and is to be given in a call: a state that other nodes compute or that differs from row to
+            row (`state=`), lengths that are no input of the model's (`lengths=`).
         """
         return cls(**from_onnx(model, node))
 
@@ -139,20 +161,21 @@ class Importers:
         Parameters
         ----------
         source : layer, model, list, or path
-            An LSTM, a Bidirectional (merge_mode concat), an RNN of an LSTMCell, an LSTMCell; a Sequential or Functional
-            model; `layer.get_weights()`, which is taken for a layer with the default activations; a list of any of
-            these, one a layer; or the path of a .keras, .h5 or .weights.h5 file, of which nothing is run. A
-            .weights.h5 file holds no options, so there, too, activations are the default ones.
+            An LSTM, a CuDNNLSTM, a Bidirectional (merge_mode concat), an RNN of an LSTMCell, an LSTMCell; a Sequential
+            or Functional model; `layer.get_weights()`, which is taken for a layer with the default activations; a list
+            of any of these, one a layer; or the path of a .keras, .h5 or .weights.h5 file, of which nothing is run.
+            Weights alone hold no options, so there, too, activations are the default ones: hard_sigmoid for the gates
+            in a file from before Keras 2.3, sigmoid since then and for CuDNNLSTM.
         layer : str or list of str, optional
             The layers' names, where a model's LSTM layers don't follow each other or differ.
 
         Returns
         -------
         LSTM
-            One with batch_first. `reverse` for go_backwards, where y comes in x's order: Keras gives it reversed. y is
-            always the whole sequence, whatever return_sequences; past a row's end it is 0, where Keras repeats the
-            last output if zero_output_for_mask is not set. unit_forget_bias says how a bias starts, and dropout how
-            training goes: neither changes anything here.
+            One with batch_first, unless the layers are time_major. `reverse` for go_backwards, where y comes in x's
+            order: Keras gives it reversed. y is always the whole sequence, whatever return_sequences; past a row's end
+            it is 0, where Keras repeats the last output if zero_output_for_mask is not set. unit_forget_bias says how a
+            bias starts, and dropout how training goes: neither changes anything here.
 
         Raises
         ------

@@ -2,15 +2,18 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from fastcell._checks import Array
 from fastcell.weights.common import arguments, array, shaped
 
-_LSTMS = ("LSTM", "Bidirectional", "RNN", "LSTMCell")
+_LSTMS = ("LSTM", "Bidirectional", "RNN", "LSTMCell", "CuDNNLSTM")
 _MODELS = ("Sequential", "Functional", "Model")
 # What changes nothing once training is over.
 _TRAINING = (
@@ -31,6 +34,9 @@ _ACTIVATIONS: dict[str, Any] = {
 }
 
 
+_SILENT = object()
+
+
 @dataclass(eq=False)
 class Layer:
     """A layer of a model, of a file, or alone."""
@@ -46,6 +52,8 @@ class Layer:
     """A model's layers."""
     version: int = 3
     """Keras's, to whose names of activations the configuration refers."""
+    before: str = ""
+    """Keras's version in full, of a file from before 2.3: its default recurrent activation is another."""
     aliases: tuple[str, ...] = ()
     """Other names of it."""
     ordered: bool = True
@@ -57,7 +65,12 @@ class Layer:
             return False
         inside = {"Bidirectional": "layer", "RNN": "cell"}.get(self.kind)
         held = self.config.get(inside) if inside else None
-        return held is None or held.get("class_name") in ("LSTM", "LSTMCell")
+        return held is None or held.get("class_name") in ("LSTM", "LSTMCell", "CuDNNLSTM")
+
+    @property
+    def is_cudnn(self) -> bool:
+        held = self.config.get("layer") if self.kind == "Bidirectional" else None
+        return "CuDNNLSTM" in (self.kind, held.get("class_name") if held else None)
 
 
 def from_keras(source: Any, layer: Any = None) -> dict[str, Any]:
@@ -128,6 +141,14 @@ def major(version: Any) -> int:
     return int(first)
 
 
+def before_2_3(version: Any) -> str:
+    """The version, where it is older than Keras 2.3, else nothing."""
+    text = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
+    second = text.split(".")[1] if "." in text else ""
+    release = major(version), int(second) if second.isdecimal() else 0
+    return text if release < (2, 3) else ""
+
+
 def _model(source: Any, kind: str) -> Layer:
     layers = [_given(each) for each in source.layers]
     made = Layer(source.name, kind, inner=layers)
@@ -166,7 +187,9 @@ def _cell_objects(layer: Any, kind: str) -> list[Any]:
     if kind == "LSTMCell":
         return [layer]
     sides = (layer.forward_layer, layer.backward_layer) if kind == "Bidirectional" else (layer,)
-    return [getattr(side, "cell", side) for side in sides]
+    cells = [getattr(side, "cell", side) for side in sides]
+    # What a CuDNNLSTM calls its cell are sizes alone.
+    return [cell if hasattr(cell, "get_config") else side for cell, side in zip(cells, sides, strict=True)]
 
 
 def _variables(layer: Any, kind: str) -> list[Any]:
@@ -256,7 +279,8 @@ def _cells(layer: Layer) -> list[Mapping[str, Any]]:
     """The configuration of each direction, with go_backwards."""
     config = layer.config
     if layer.kind == "RNN":
-        return [{**config["cell"]["config"], "go_backwards": config.get("go_backwards", False)}]
+        own = {name: config.get(name, False) for name in ("go_backwards", "time_major")}
+        return [{**config["cell"]["config"], **own}]
     if layer.kind != "Bidirectional":
         return [config]
     if not config:
@@ -270,11 +294,33 @@ def _cells(layer: Layer) -> list[Mapping[str, Any]]:
     return [first, second]
 
 
+def _default(layer: Layer) -> str:
+    """The recurrent activation of a layer whose file doesn't say."""
+    if not layer.before or layer.is_cudnn or _is_cudnn_bias(layer.read()):
+        return "sigmoid"
+    if layer.before.endswith("-tf"):
+        warnings.warn(
+            f"recurrent_activation of layer {layer.name!r} is not in its file: taken for hard_sigmoid, as before Keras "
+            f"2.3; TensorFlow 2.0 and 2.1 write the same version, {layer.before}, and have sigmoid. A whole model's "
+            "file says which",
+            stacklevel=5,
+        )
+    return "hard_sigmoid"
+
+
+def _is_cudnn_bias(given: list[Any]) -> bool:
+    """Whether the weights of one or two directions have CuDNNLSTM's two biases for each gate."""
+    per = len(given) // 2 if len(given) == 6 else len(given)
+    return per == 3 and tuple(given[2].shape) == (8 * given[1].shape[0],)
+
+
 def _functions(layer: Layer, config: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     """f, g and h."""
     made = []
-    for name, default in (("recurrent_activation", "sigmoid"), ("activation", "tanh")):
-        given = config.get(name, default)
+    # Keras 1 has another name.
+    gate = config.get("recurrent_activation", config.get("inner_activation", _SILENT))
+    gate = _default(layer) if gate is _SILENT else gate
+    for name, given in (("recurrent_activation", gate), ("activation", config.get("activation", "tanh"))):
         made.append(_function(given, layer.version))
         if made[-1] is None:
             told = given.get("class_name") if isinstance(given, Mapping) else given
@@ -314,6 +360,13 @@ def _stacked(layers: list[Layer]) -> dict[str, Any]:
         backwards.append(bool(cells[0].get("go_backwards", False)) != (bool(backwards) and backwards[-1]))
         given = layer.read()
         each, odd = divmod(len(given), len(cells))
+        if layer.before and each == 12:  # Keras 1 has the gates i, c, f, o apart
+            given = [
+                np.concatenate([_values(told, given[d * 12 + 3 * gate + k]) for gate in (0, 2, 1, 3)], axis=-1)
+                for d in range(len(cells))
+                for k in range(3)
+            ]
+            each = 3
         if odd or each not in (2, 3):
             raise ValueError(f"weights {told} must be kernel, recurrent kernel and maybe bias, got {len(given)} arrays")
         for d, config in enumerate(cells):
@@ -330,10 +383,16 @@ def _stacked(layers: list[Layer]) -> dict[str, Any]:
             if units != H or made[1].shape[:1] != (H,):
                 sizes = f"{H} in {layers[0].name!r} and {units if units != H else made[1].shape[:1]} in {layer.name!r}"
                 raise ValueError(f"layers must have the same units, got {sizes}; name one with layer=")
+            if layer.is_cudnn and not _is_cudnn_bias(made):
+                shape = made[2].shape if len(made) == 3 else "none"
+                raise ValueError(f"bias {told} must have shape (8*H,) = ({8 * H},), as CuDNNLSTM's, got {shape}")
             weights |= _converted(made, told, k, d, (I if k == 0 else len(cells) * H, H))
     if any(backwards) and not all(backwards):
         names = ", ".join(repr(layer.name) for layer in layers)
         raise ValueError(f"go_backwards of the layers {names} must run them all in one direction; name one with layer=")
+    major_first = {bool(config.get("time_major", False)) for layer in layers for config in _cells(layer)}
+    if len(major_first) > 1:
+        raise ValueError("time_major must be the same in all layers; name one with layer=")
     return arguments(
         weights,
         input_size=I,
@@ -343,7 +402,7 @@ def _stacked(layers: list[Layer]) -> dict[str, Any]:
         bidirectional=len(first) == 2,
         reverse=backwards[0],
         activations=tuple(entry for functions in first for entry in functions),
-    ) | {"batch_first": True}
+    ) | {"batch_first": major_first == {False}}
 
 
 def _values(name: str, given: Any) -> Array:
@@ -357,6 +416,15 @@ def _converted(made: list[Array], told: str, k: int, d: int, sizes: tuple[int, i
     end = f"_l{k}" + ("_reverse" if d else "")
     shaped(f"kernel {told}", made[0], "(D*H, 4*H)" if k else "(I, 4*H)", (width, 4 * H))
     shaped(f"recurrent kernel {told}", made[1], "(H, 4*H)", (H, 4 * H))
+    if _is_cudnn_bias(made):
+        # cuDNN's own layout: each gate's (H, I) written into the (I, H) that Keras shows, R's gates transposed, and
+        # biases of x's share and of h's.
+        gates = [np.split(x, 4, axis=1) for x in made[:2]]
+        return {
+            "weight_ih" + end: np.concatenate([gate.reshape(H, width) for gate in gates[0]]),
+            "weight_hh" + end: np.concatenate(gates[1]),
+            "bias_ih" + end: made[2][: 4 * H] + made[2][4 * H :],
+        }
     found = {"weight_ih" + end: made[0].T, "weight_hh" + end: made[1].T}
     if len(made) == 3:
         shaped(f"bias {told}", made[2], "(4*H,)", (4 * H,))

@@ -19,7 +19,7 @@ import numpy as np
 from fastcell import _memory
 from fastcell._checks import Array
 from fastcell.weights import hdf_claims
-from fastcell.weights.keras import Layer, feeders, major
+from fastcell.weights.keras import Layer, before_2_3, feeders, major
 
 _SIDES = ("forward_", "backward_")
 _ZIP, _HDF = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
@@ -157,20 +157,33 @@ def _own(group: Any, name: str) -> list[Any]:
 
 
 def _from_hdf(file: Any) -> list[Layer]:
+    found: list[_Found] = []
     if "layer_names" in file.attrs or _at(file, "model_weights") is not None:
         weights = _at(file, "model_weights") or file
+        # Keras 1 wrote none at first; of weights alone, the version stands beside them.
+        said = file.attrs.get("keras_version", weights.attrs.get("keras_version"))
+        before = before_2_3("1" if said is None else said)
         text = file.attrs.get("model_config")
         if text is None:
             names = [str(name) for name in _texts(weights, "layer_names")]
-            return _alone([(name, (), parts) for name in names if (parts := _legacy_layer(_at(weights, name)))])
-        version = major(file.attrs.get("keras_version", "2"))
-        return [_from_legacy(_json(text), weights, None, version)]
-    found: list[_Found] = []
+            found = [(name, (), parts) for name in names if (parts := _legacy_layer(_at(weights, name)))]
+            return _alone(found, before)
+        version = 2 if said is None else major(said)
+        layers = [_from_legacy(_json(text), weights, None, version)]
+        for layer in _all(layers):
+            layer.before = before
+        return layers
     _search(file, (), found, [0])
     return _alone(found)
 
 
-def _alone(found: list[_Found]) -> list[Layer]:
+def _all(layers: list[Layer]) -> Iterator[Layer]:
+    for layer in layers:
+        yield layer
+        yield from _all(layer.inner)
+
+
+def _alone(found: list[_Found], before: str = "") -> list[Layer]:
     """Layers of which only weights are known: an LSTM by its shapes, h's kernel being (H, 4*H)."""
     made = []
     for name, others, parts in found:
@@ -179,7 +192,9 @@ def _alone(found: list[_Found]) -> list[Layer]:
         per = len(parts) // (2 if len(parts) > 3 else 1)
         if all(x.ndim == 2 and x.shape[1] == 4 * x.shape[0] for x in parts[1::per]):
             kind = "LSTM" if len(parts) < 4 else "Bidirectional"
-            made.append(Layer(name, kind, read=partial(_arrays, parts, name), aliases=others, ordered=False))
+            layer = Layer(name, kind, read=partial(_arrays, parts, name), aliases=others, ordered=False)
+            layer.before, layer.version = before, 2 if before else 3
+            made.append(layer)
     return made
 
 

@@ -71,9 +71,7 @@ def from_onnx(model: Any, node: str | list[str] | None = None) -> dict[str, Any]
         from fastcell.weights import onnx_stack
     except ImportError as error:
         raise ImportError("from_onnx needs the onnx library: pip install 'fastcell[weights]'") from error
-    if not isinstance(node, str | list | None) or (
-        isinstance(node, list) and not all(isinstance(n, str) for n in node)
-    ):
+    if node is not None and not all(isinstance(name, str) for name in (node if isinstance(node, list) else [node])):
         raise TypeError(f"node must be a str, a list of them, or None, got {type(node).__name__}")
     return onnx_stack.read(model, node, _node_arguments)
 

@@ -53,7 +53,7 @@ class Scope:
     """A function's attributes, as the call sets them."""
     known: dict[str, Array] = field(default_factory=dict)
     shapes: dict[str, list[int]] = field(default_factory=dict)
-    """Of the inputs that declare theirs; 0 for a size known only at run time."""
+    """Of the values that declare theirs; 0 for a size known only at run time."""
 
 
 @dataclass
@@ -219,7 +219,7 @@ def _graph(graph: GraphProto, folder: str | None, outer: Scope | None) -> Scope:
         inputs={i.name: kind.format(i.name) for i in graph.input},
         shapes={
             i.name: [max(d.dim_value, 0) for d in i.type.tensor_type.shape.dim]
-            for i in graph.input
+            for i in (*graph.value_info, *graph.input)
             if i.type.tensor_type.HasField("shape")
         },
     )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ def read(model: Any, node: str | list[str] | None, arguments_of: Read) -> dict[s
         if not nodes:
             raise ValueError("node must name a node or more, got an empty list")
         layers = [arguments_of(each) for each in nodes]
+        declared = _declared(nodes[0], layers[0])
         for k in range(1, len(nodes)):
-            if why := _unlike(nodes[k - 1], layers[k - 1], nodes[k], layers[k]):
+            if why := _unlike(nodes[k - 1], layers[k - 1], nodes[k], layers[k], declared):
                 raise ValueError(f"node must name layers that follow each other: {why}")
     elif node is None and len(found) > 1:
         nodes, layers, why = _whole_stack(found, arguments_of)
@@ -63,9 +65,10 @@ def _whole_stack(found: list[Node], arguments_of: Read) -> tuple[list[Node], lis
     if len(nodes) != len(found):
         return [], [], "not each is the only one behind another"
     layers = [arguments_of(nodes[0])]
-    for one, node in zip(nodes, nodes[1:], strict=False):
+    declared = _declared(nodes[0], layers[0])
+    for one, node in pairwise(nodes):
         layers.append(arguments_of(node))
-        if why := _unlike(one, layers[-2], node, layers[-1]):
+        if why := _unlike(one, layers[-2], node, layers[-1], declared):
             return nodes, layers, why
     return nodes, layers, ""
 
@@ -75,7 +78,7 @@ def _from(first: Node, found: list[Node], arguments_of: Read) -> tuple[list[Node
     nodes, layers = [first], [arguments_of(first)]
     if len(found) == 1 or _before(first, found) is not None:
         return nodes, layers
-    links = [(n, _before(n, found)) for n in found]
+    links, declared = [(n, _before(n, found)) for n in found], _declared(first, layers[0])
     while len(nodes) < len(found):
         after = [n for n, before in links if before is not None and _key(before) == _key(nodes[-1])]
         if len(after) != 1:
@@ -84,14 +87,26 @@ def _from(first: Node, found: list[Node], arguments_of: Read) -> tuple[list[Node
             layer = arguments_of(after[0])
         except ValueError:  # it was not asked for
             break
-        if _unlike(nodes[-1], layers[-1], after[0], layer):
+        if _unlike(nodes[-1], layers[-1], after[0], layer, declared):
             break
         nodes.append(after[0])
         layers.append(layer)
     return nodes, layers
 
 
-def _unlike(one: Node, layer: dict[str, Any], other: Node, upper: dict[str, Any]) -> str:
+def _declared(node: Node, layer: dict[str, Any]) -> tuple[int, int]:
+    """T and B of x, as the graph's input or x itself declares them, 0 for what is not said."""
+    scope, name, _ = source(node.scope, node.given(0), _IN_FRONT)
+    if is_input(scope, name):
+        sizes, rows_first = scope.shapes.get(name, []), _batch_first(node, layer["input_size"])
+    else:
+        sizes, rows_first = node.scope.shapes.get(node.given(0), []), node.attribute("layout", "int", 0) != 0
+    if len(sizes) != 3:
+        return 0, 0
+    return (sizes[1], sizes[0]) if rows_first else (sizes[0], sizes[1])
+
+
+def _unlike(one: Node, layer: dict[str, Any], other: Node, upper: dict[str, Any], declared: tuple[int, int]) -> str:
     """Why a node can't be the next layer, if anything."""
     for name in _SAME:
         if layer[name] != upper[name]:
@@ -99,12 +114,12 @@ def _unlike(one: Node, layer: dict[str, Any], other: Node, upper: dict[str, Any]
     width = layer["hidden_size"] * (2 if layer["bidirectional"] else 1)
     if upper["input_size"] != width:
         return f"{one.label!r} gives {width} values a step, {other.label!r} takes {upper['input_size']}"
-    if not _follows(one, other, layer["hidden_size"], 2 if layer["bidirectional"] else 1):
+    if not _follows(one, other, layer["hidden_size"], width // layer["hidden_size"], declared):
         return f"x of {other.label!r} is not y of {one.label!r}"
     return ""
 
 
-def _follows(one: Node, other: Node, H: int, D: int) -> bool:
+def _follows(one: Node, other: Node, H: int, D: int, declared: tuple[int, int]) -> bool:
     """Whether x of the second node is y of the first: tried with numbers of which no two are the same."""
     scope, name, path = source(other.scope, other.given(0), _BETWEEN)
     if scope is not one.scope or not name or name != one.proto.output[0]:
@@ -116,12 +131,13 @@ def _follows(one: Node, other: Node, H: int, D: int) -> bool:
                 shape = [int(n) for n in constant(node.scope, node.given(1)).ravel()]
             except ValueError:
                 continue
-            if len(shape) == 3 and min(shape) > 0:
-                sizes += [(shape[0], shape[1]), (shape[1], shape[0])]
-    for T, B in sizes:
+            if len(shape) == 3:
+                a, b = (n if n > 0 else free for n, free in zip(shape, sizes[0], strict=False))
+                sizes += [(a, b), (b, a)]
+    for T, B in dict.fromkeys((declared[0] or T, declared[1] or B) for T, B in sizes):
         if math.prod((T, B, D, H)) > MOST_MADE:
             continue
-        y = np.arange(T * B * D * H).reshape(T, B, D, H)
+        y = np.arange(T * B * D * H, dtype=np.int32).reshape(T, B, D, H)
         given = y.transpose((1, 0, 2, 3) if one.attribute("layout", "int", 0) else (0, 2, 1, 3))
         wanted = y.reshape(T, B, D * H)
         wanted = wanted.transpose(1, 0, 2) if other.attribute("layout", "int", 0) else wanted
@@ -136,7 +152,7 @@ def _follows(one: Node, other: Node, H: int, D: int) -> bool:
 
 def _batch_first(node: Node, I: int) -> bool:
     """Whether the graph's input has its rows first."""
-    layout = node.attribute("layout", "int", 0) != 0
+    layout = bool(node.attribute("layout", "int", 0))
     scope, name, path = source(node.scope, node.given(0), _IN_FRONT)
     if not path or not is_input(scope, name) or I * _STEPS * _ROWS > MOST_MADE:
         return layout
@@ -146,7 +162,7 @@ def _batch_first(node: Node, I: int) -> bool:
     except ValueError:
         return layout
     turned = np.array_equal(seen, x.transpose(1, 0, 2)) and not np.array_equal(seen, x)
-    return layout != turned
+    return layout is not turned
 
 
 def _joined(nodes: list[Node], layers: list[dict[str, Any]]) -> dict[str, Any]:

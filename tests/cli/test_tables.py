@@ -2,7 +2,6 @@
 
 import csv
 import decimal
-import io
 import itertools
 import uuid
 
@@ -23,9 +22,12 @@ from tests.frames.test_frames import KINDS, ROLES, collected, rows, y_of
 
 
 def write_csv(path, records, newline="\n"):
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator=newline).writerows(records)
-    path.write_bytes(text.getvalue().encode())
+    """Quotes where a cell needs them alone."""
+
+    def quoted(cell):
+        return '"' + cell.replace('"', '""') + '"' if set(cell) & set('",\r\n') else cell
+
+    path.write_bytes("".join(",".join(map(quoted, record)) + newline for record in records).encode())
     return path
 
 
@@ -69,9 +71,7 @@ def test_every_place_of_a_blocks_edge(tmp_path, monkeypatch, newline, last):
     source = write_csv(tmp_path / "in.csv", [names, *records], newline)
     if not last:
         source.write_bytes(source.read_bytes().removesuffix(newline.encode()))
-    frame = pa.table(
-        {name: pa.array([float(row[k]) for row in records]) for name, k in zip("vce", (1, 2, 3), strict=True)}
-    )
+    frame = pa.table({name: [float(row[k]) for row in records] for name, k in (("v", 1), ("c", 2), ("e", 3))})
     y = by_hand(frame, "")[0]
     arguments = ["scan", str(source), "--value", "v", "--control", 'c"', "--emit", "e", "-o", str(tmp_path / "out.csv")]
     for size in range(300, 341):
@@ -86,7 +86,7 @@ def test_every_place_of_a_blocks_edge(tmp_path, monkeypatch, newline, last):
 @given(st.lists(st.tuples(st.text('"\n\r,x '), st.text('"\n\r,x ')), max_size=20), st.integers(200, 260))
 def test_any_cells_in_any_blocks(tmp_path_factory, cells, size):
     tmp_path = tmp_path_factory.mktemp("cells")
-    source = write_csv(tmp_path / "in.csv", [["a", "v", "c", "e", "b"], *([a, 1, 1, 1, b] for a, b in cells)])
+    source = write_csv(tmp_path / "in.csv", [["a", "v", "c", "e", "b"], *([a, "1", "1", "1", b] for a, b in cells)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_tables, "_CSV_BYTES", size)
         assert scan(source, tmp_path / "out.csv") == 0
@@ -168,15 +168,6 @@ def test_columns_that_csv_can_not_hold(tmp_path, capsys, name):
     assert result["y"].to_pylist() == [1.0, 3.0, 7.0]
 
 
-def test_text_that_is_none(tmp_path, capsys):
-    """Parquet's text is not looked at when it is read, and CSV's writer refuses it in the middle."""
-    odd = pa.Array.from_buffers(pa.string(), 3, pa.array([b"a", b"\xff", b"b"]).buffers())
-    pq.write_table(pa.table(ONES | {"odd": odd}), tmp_path / "in.parquet")
-    assert scan(tmp_path / "in.parquet", tmp_path / "out.csv") == 1
-    assert "out.csv: Invalid UTF8 payload" in capsys.readouterr().err
-    assert untouched(tmp_path, "in.parquet")
-
-
 # ---- keys ----------------------------------------------------------------------------------------------
 
 TEXT = {
@@ -222,7 +213,7 @@ def test_keys_of_types_that_arrow_can_not_take(name):
     choices = {
         "string_view": pa.array(["a", None, "a", "b"], pa.string_view()),
         "binary_view": pa.array([b"a", None, b"a", b"b"], pa.binary_view()),
-        "decimal32": pa.array([decimal.Decimal("1.5"), None, decimal.Decimal("1.5"), decimal.Decimal(2)], pa.decimal32(5, 2)),
+        "decimal32": pa.array([decimal.Decimal(cell) if cell else None for cell in (1, 0, 1, 2)], pa.decimal32(5, 2)),
         "struct": pa.array([{"t": "a"}, None, {"t": "a"}, {"t": "b"}], pa.struct([("t", pa.string_view())])),
     }  # fmt: skip
     frame = pa.table({"v": [1.0, 2.0, 4.0, 8.0], "c": [1] * 4, "e": [1] * 4, "k": choices[name]})
@@ -369,13 +360,20 @@ def test_integers_and_doubles_of_a_value(tmp_path, capsys):
 
 DISAGREE = {
     "text and number": ({"v": ["1", "2"]}, "got 'v' as string where they have double"),
-    "decimal and double": ({"v": pa.array([1, 2], pa.decimal128(5, 2))}, "got 'v' as decimal128(5, 2) where they have double"),
+    "decimal and double": (
+        {"v": pa.array([1, 2], pa.decimal128(5, 2))}, "got 'v' as decimal128(5, 2) where they have double",
+    ),
     "bytes and text": ({"n": [b"a", b"b"]}, "got 'n' as binary where they have string"),
     "bool and integer": ({"e": [True, False]}, "got 'e' as bool where they have int64"),
     "lists and text": ({"n": [["a"], ["b"]]}, "got 'n' as list<element: string> where they have string"),
-    "zones": ({"t": pa.array([0, 1], pa.timestamp("us", "UTC"))}, "got 't' as timestamp[us, tz=UTC] where they have timestamp[us]"),
+    "zones": (
+        {"t": pa.array([0, 1], pa.timestamp("us", "UTC"))},
+        "got 't' as timestamp[us, tz=UTC] where they have timestamp[us]",
+    ),
     "a used column less": ({"c": None}, "got no 'c', where they have int64"),
-    "several": ({"v": ["1", "2"], "c": None}, "got 'v' as string where they have double; no 'c', where they have int64"),
+    "several": (
+        {"v": ["1", "2"], "c": None}, "got 'v' as string where they have double; no 'c', where they have int64",
+    ),
     "other fields": (
         {"s": [{"b": 1}, {"b": 2}]}, "got 's' as struct<b: int64> where they have struct<a: int64>",
     ),
@@ -414,11 +412,8 @@ def test_times_and_lists_of_two_kinds(tmp_path):
 @pytest.mark.parametrize("order", ["integers first", "floats first", "by turns"])
 def test_integers_in_one_chunk_and_floats_in_the_next(kind, by, order):
     ints, floats = pa.array([1, 2, -3, 2**53]), pa.array([0.5, 0.25, 1.0, 8.0])
-    chunks = {
-        "integers first": [ints, floats],
-        "floats first": [floats, ints],
-        "by turns": [ints, floats, ints, floats],
-    }
+    turns = [ints, floats, ints, floats]
+    chunks = {"integers first": turns[:2], "floats first": turns[1:3], "by turns": turns}
     rest = {"c": [1, 1, 1, -1], "e": [1] * 4, "k": ["a", "b", "a", "b"]}
     whole = pa.table({"v": pa.concat_arrays([chunk.cast(pa.float64()) for chunk in chunks[order]])} | {
         name: cells * len(chunks[order]) for name, cells in rest.items()})  # fmt: skip
@@ -438,12 +433,10 @@ def test_integers_in_one_chunk_and_floats_in_the_next(kind, by, order):
     assert met == (["i"] + ["f"] * (len(met) - 1) if order != "floats first" else ["f", "f"])
 
 
-def test_integers_that_no_float_is(kind="arrow"):
-    frame = KINDS[kind](pa.table({"v": [1, 2**53 + 1], "c": [1, 1], "e": [1, 1]}))
-    state = pa.table({"memory": [0.5]})
-    with pytest.raises(
-        ValueError, match=r"column 'v' must be an integer of at most 2\*\*53.*9007199254740993 in row 1"
-    ):
+@pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1])
+def test_integers_that_no_float_is(value):
+    frame, state = pa.table({"v": [1, value], "c": [1, 1], "e": [1, 1]}), pa.table({"memory": [0.5]})
+    with pytest.raises(ValueError, match=rf"column 'v' must be an integer of at most 2\*\*53, .*got {value} in row 1"):
         fc.frames.toy_scan(frame, **ROLES, state=state)
 
 
@@ -485,7 +478,9 @@ def test_a_large_integer_state_goes_on_in_floats_and_again(tmp_path):
 # ---- nulls ---------------------------------------------------------------------------------------------
 
 NULLABLE = {
-    "pandas Int64": lambda frame: frame.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.int8(): pd.Int8Dtype()}.get),
+    "pandas Int64": lambda frame: frame.to_pandas(
+        types_mapper={pa.int64(): pd.Int64Dtype(), pa.int8(): pd.Int8Dtype()}.get
+    ),
     **{name: KINDS[name] for name in ("pandas of Arrow", "polars", "lazy", "arrow", "arrow in chunks")},
 }  # fmt: skip
 
@@ -531,7 +526,7 @@ def test_an_empty_cell_where_the_value_is_not_needed(tmp_path, capsys):
 def test_a_null_in_a_pandas_state(dtype):
     """It became nan, and with it large integers floats."""
     frame = pd.DataFrame({"v": [1.0, 1.0], "c": 1, "e": 1, "k": ["a", "b"]})
-    state = pd.DataFrame({"k": ["a", "b"], "memory": pd.array([2**53 + 1, None], dtype)})
+    state = pd.DataFrame({"k": ["a", "b"], "memory": pd.array([2, None], dtype)})
     with pytest.raises(ValueError, match="state's column 'memory' must hold no nulls, got 1"):
         fc.frames.toy_scan(frame, **ROLES, by="k", state=state)
 

@@ -370,8 +370,7 @@ def test_chunks_are_let_go_on_the_way(columns, gated):
 
 
 def test_no_task_starts_threads_of_its_own(monkeypatch):
-    monkeypatch.setattr(_threads, "_pool", None)
-    monkeypatch.setattr(_threads, "ThreadPoolExecutor", None)
+    monkeypatch.setattr(_threads, "_Call", None)
     monkeypatch.setattr(_threads, "cores", lambda: 4)
     x = np.ones((2, 1 << 18), np.float32)
     with pytest.raises(TypeError):

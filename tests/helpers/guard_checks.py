@@ -13,8 +13,8 @@ import sys
 import numpy as np
 
 import fastcell as fc
-from fastcell.lstm.api import api as lstm
-from fastcell.lstm.api import driver
+from fastcell.lstm import api as lstm
+from fastcell.lstm import driver
 from fastcell.scan import api as recurrence
 from fastcell.scan import dispatch
 from fastcell.simd.vector import LANES

@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fastcell
@@ -11,6 +13,25 @@ import fastcell
 PACKAGE = Path(fastcell.__file__).parent
 ROOT = Path(__file__).parents[2]
 CHECKS = str(Path(__file__).with_name("quick_checks.py"))
+
+
+@contextmanager
+def limited(room: int) -> Iterator[None]:
+    """This process can't have more than `room` bytes beside what it has mapped, where the platform has such a limit."""
+    try:
+        import resource
+
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError):
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = mapped + room
+    resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(most, soft), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def copy_package(folder: Path) -> Path:

@@ -39,7 +39,7 @@ def test_run_raises_what_a_piece_raised():
         _threads.run(task, [(0, 1), (1, 2), (2, 3)])
     names = _threads.run(task, [(0, 1), (1, 2), (3, 4)])
     assert names[0] == threading.current_thread().name
-    assert all(name.startswith("fastcell") for name in names[1:])
+    assert set(names[1:]) <= {names[0], "fastcell"}
 
 
 def _answer(_=None):
@@ -106,30 +106,3 @@ def test_run_raises_whichever_piece_raised(at):
     with pytest.raises(ArithmeticError, match=f"^piece {at}$"):
         _threads.run(task, PIECES)
     assert _threads.run(lambda first, last: last, PIECES) == [1, 2, 3, 4]
-
-
-def test_run_without_a_pool_that_takes_work(monkeypatch):
-    pool = ThreadPoolExecutor()
-    pool.shutdown()
-    monkeypatch.setattr(_threads, "_pool", pool)  # as in an interpreter that is about to end
-    assert _threads.run(lambda first, last: last, PIECES) == [1, 2, 3, 4]
-
-
-def test_each_piece_runs_once_when_no_more_threads_start(monkeypatch):
-    pool = ThreadPoolExecutor(2)
-
-    class Closing:
-        submitted = 0
-
-        def submit(self, task, *piece):
-            if self.submitted == 2:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            self.submitted += 1
-            return pool.submit(task, *piece)
-
-    monkeypatch.setattr(_threads, "_pool", Closing())
-    ran = []
-    pieces = [(k, k + 1) for k in range(6)]
-    assert _threads.run(lambda first, last: ran.append(first) or first, pieces) == list(range(6))
-    assert sorted(ran) == list(range(6))
-    pool.shutdown()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import guard_checks, processes
+from tests.helpers import draws, guard_checks, processes
 
 SCRIPT = str(Path(guard_checks.__file__))
 WIDTHS = ("128", "256", "512")
@@ -72,6 +72,7 @@ def test_builds_with_bounds_checked(tmp_path):
         **CHECKED,
         "NUMBA_CACHE_DIR": str(tmp_path),
         "FASTCELL_EXAMPLES": "50",
+        "FASTCELL_SEED": str(draws.SEED),
         "FASTCELL_VECTOR_BITS": "128",
     }
     tests = Path(__file__).parents[1]

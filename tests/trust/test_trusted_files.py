@@ -1,10 +1,9 @@
 """Damaged tables, arrays and states: a command ends with an error that names a file, and leaves OUT and state alone.
 
-FASTCELL_EXAMPLES says how many damaged files a test makes. Those of weights are in test_safetensors, test_onnx and
-test_keras_files.
+FASTCELL_EXAMPLES says how many damaged files a test makes, draws.py from which seed. Those of weights are in
+test_safetensors, test_onnx and test_keras_files.
 """
 
-import os
 import tracemalloc
 
 import numpy as np
@@ -15,8 +14,9 @@ import fastcell as fc
 from fastcell.__main__ import main
 from tests.cli import test_main
 from tests.cli.test_main import scan, write
+from tests.helpers import draws
 
-DRAWS = int(os.environ.get("FASTCELL_EXAMPLES", "100"))
+DRAWS = draws.examples(100)
 
 
 def damaged(data, rng):
@@ -32,12 +32,12 @@ def damaged(data, rng):
     return bytes(changed)
 
 
-def outcomes(run, capsys, victim, kept, draws=DRAWS):
+def outcomes(run, capsys, victim, kept):
     """What came of each damaged file: 0 or 1; where it is 1, `kept` are as they were and something was said."""
-    data, rng, codes = victim.read_bytes(), np.random.default_rng(0), []
+    data, rng, codes = victim.read_bytes(), np.random.default_rng(draws.SEED), []
     before = [path.read_bytes() for path in kept]
     folder = sorted(victim.parent.iterdir())
-    for n in range(draws):
+    for n in range(DRAWS):
         victim.write_bytes(damaged(data, rng))
         codes.append(run())
         told = capsys.readouterr().err

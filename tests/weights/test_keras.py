@@ -230,7 +230,7 @@ WRONG = [
     ([(4, 20), (5, 16)], "recurrent kernel of layer 'source' must have shape (H, 4*H) = (5, 20), got (5, 16)"),
     ([(4, 16), (5, 20)], "kernel of layer 'source' must have shape (I, 4*H) = (4, 20), got (4, 16)"),
     ([(20,), (5, 20)], "kernel of layer 'source' must have shape (I, 4*H), got (20,)"),
-    ([(4, 20), (5, 20), (40,)], "bias of layer 'source' must have shape (4*H,) = (20,), got (40,)"),
+    ([(4, 20), (5, 20), (30,)], "bias of layer 'source' must have shape (4*H,) = (20,), got (30,)"),
     ([(4, 15), (5, 15), (15,)], "kernel of layer 'source' must have shape (I, 4*H) = (4, 20), got (4, 15)"),
     (
         [(4, 20)],

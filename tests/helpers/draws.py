@@ -1,0 +1,18 @@
+"""How many draws the tests on random arguments and damaged files make, and from which seed.
+
+A run with FASTCELL_EXAMPLES, which says how many, draws anew each time and says its FASTCELL_SEED; a run that is given
+that one draws the same again. A run with neither draws the same each time.
+"""
+
+import os
+import secrets
+
+LONG = "FASTCELL_EXAMPLES" in os.environ
+if LONG:  # in the environment, so that a run's other processes take it over
+    os.environ.setdefault("FASTCELL_SEED", str(secrets.randbits(32)))
+SEED = int(os.environ.get("FASTCELL_SEED", "0"))
+
+
+def examples(few: int) -> int:
+    """How many draws to make, `few` in a quick run."""
+    return int(os.environ.get("FASTCELL_EXAMPLES", few))
