@@ -1,4 +1,4 @@
-"""Benchmarks of fastcell for asv, the gate in CI, and the tables in the README.
+"""Benchmarks of fastcell for asv, the gate in CI, and the tables of README.md and benchmarks/README.md.
 
 Read before NumPy and Numba are: products on one thread, and under asv a cache of compiled kernels for each commit.
 """

@@ -1,8 +1,9 @@
 """fastcell beside its peers, one thread and all: `python -m benchmarks.peers` from the top of the repository.
 
-Measures the LSTM, single steps and the toy cell by turns, checks that all answers agree, and writes README's tables and
-peers.svg. A library that is not installed is left out; `pip install -e '.[peers]'` brings them all. Libraries choose
-their threads when they are loaded, so that each number of threads has a process of its own.
+Measures the LSTM, single steps and the toy cell by turns, checks that all answers agree, and writes the tables of
+benchmarks/README.md, a few rows of them into README.md, and peers.svg. A library that is not installed is left out;
+`pip install -e '.[peers]'` brings them all. Libraries choose their threads when they are loaded, so that each number of
+threads has a process of its own.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import numpy as np
 
 from fastcell.simd.vector import LANES
 
-from . import common, peers_lstm, peers_report, peers_toy
+from . import common, pages, peers_lstm, peers_report, peers_toy
 from .table import commit, cpu
 
 ROOT = Path(__file__).parent.parent
@@ -89,7 +90,8 @@ def main() -> None:
     if options.threads:
         options.figures.write_text(json.dumps(figures(options.threads)))
         return
-    peers_report.write(ROOT, [in_a_process(threads) for threads in sorted({1, len(common.cores())})], where())
+    runs = [in_a_process(threads) for threads in sorted({1, len(common.cores())})]
+    peers_report.write(pages.BENCHMARKS, pages.README, runs, where())
 
 
 if __name__ == "__main__":

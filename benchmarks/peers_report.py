@@ -1,12 +1,16 @@
-"""What benchmarks.peers measured, as tables in README and as peers.svg."""
+"""What benchmarks.peers measured: whole tables in benchmarks/README.md, a few rows in README.md, and peers.svg."""
 
 import math
+from itertools import chain
 from pathlib import Path
 
-from . import peers_lstm, peers_toy
+from . import pages, peers_lstm, peers_toy
 
-BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
-PLOT = "benchmarks/peers.svg"
+NAME, PLOT = "peers", "peers.svg"
+CHOSEN = (
+    "100, 1, 16, 16", "100, 1, 256, 256", "200, 7, 13, 37", "100, 16, 64, 64", "10, 256, 1024, 1024",
+    "one sequence", "1,000 columns", "10,000 keys", "smoothing",
+)  # fmt: skip
 MARKERS = "osD^vPX*"
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "fastcell", "font.family": "sans-serif", "font.size": 9}
 
@@ -24,6 +28,11 @@ def best_peer(best, names):
     """The fastest peer's time over fastcell's, below 1 where fastcell loses; None where no peer is installed."""
     times = [best[name] for name in names if name in best]
     return min(times) / best["fastcell"] if times else None
+
+
+def mean(ratios):
+    """Of ratios: the geometric one."""
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
 
 
 def ratio(value):
@@ -59,10 +68,7 @@ def lstm_table(figures, one):
         rows.append([shape, *cells(best, names), ratio(ratios[-1]), f"{rate:.2f}", f"{other:.2f}"])
     head += ["of sgemm's rate", "float64's rate" if alone else "times one thread"]
     known = [value for value in ratios if value is not None]
-    mean = (
-        f"Geometric mean over the best peer: {math.exp(sum(map(math.log, known)) / len(known)):.2f}." if known else ""
-    )
-    return [*table(head, rows), "", mean]
+    return [*table(head, rows), "", f"Geometric mean over the best peer: {mean(known):.2f}." if known else ""]
 
 
 def toy_table(runs):
@@ -100,6 +106,43 @@ def markdown(runs, where):
     for figures in runs:
         lines += ["", *lstm_table(figures, one)]
     return "\n".join([*lines, "", *step_table(one), "", *toy_table(runs)])
+
+
+def against_best(best, names):
+    """Three cells: fastcell's time, the fastest peer's with its name, how many times as fast that makes fastcell."""
+    installed = [name for name in names if name in best]
+    fastest = min(installed, key=best.get, default=None)
+    peer = f"{fastest} {milliseconds(best[fastest])}" if fastest else "-"
+    return [milliseconds(best["fastcell"]), peer, ratio(best_peer(best, names))]
+
+
+def over_all_shapes(figures):
+    """One run's LSTMs in a line, its losses included; None where no peer is installed."""
+    known = {shape: best_peer(best, list(peers_lstm.PEERS)) for shape, best in figures["lstm"].items()}
+    known = {shape: value for shape, value in known.items() if value is not None}
+    if not known:
+        return None
+    worst, lost = min(known, key=known.get), sum(value < 1 for value in known.values())
+    return (
+        f"- {len(known)} shapes of the LSTM on {amount(figures['threads'])}: {mean(known.values()):.2f} times as fast "
+        f"as the best peer of each; slower at {lost}, at worst {known[worst]:.2f} ({worst})."
+    )
+
+
+def summary(runs, where):
+    """A few rows of the tables, beside the best peer of each, and a line for all shapes together."""
+    rows = []
+    for kind, names, before in (("lstm", list(peers_lstm.PEERS), "LSTM "), ("toy", peers_toy.NAMES, "")):
+        for name in runs[0][kind]:
+            if name in CHOSEN:
+                row = (against_best(figures[kind][name], names) for figures in runs)
+                rows.append([before + name, *chain.from_iterable(row)])
+    head = ["work; LSTM: T, B, I, H"]
+    for figures in runs:
+        head += [f"{amount(figures['threads'])}: fastcell", "best peer", "times as fast"]
+    shapes = [text for text in map(over_all_shapes, runs) if text]
+    lines = [f"{where.split('; Python')[0]}, float32.", "", *table(head, rows)]
+    return "\n".join([*lines, *(["", *shapes] if shapes else [])])
 
 
 def panel(axes, kind, names, figures):
@@ -154,9 +197,8 @@ def svg(runs, where, file):
         figure(runs, where).savefig(file, format="svg", metadata={"Date": None, "Title": "fastcell and its peers"})
 
 
-def write(root: Path, runs, where):
-    """README's block and the plot."""
-    readme = root / "README.md"
-    head, rest = readme.read_text().split(BEGIN)
-    svg(runs, where, root / PLOT)
-    readme.write_text(f"{head}{BEGIN}\n{markdown(runs, where)}\n{END}{rest.split(END)[1]}")
+def write(benchmarks: Path, readme: Path, runs, where):
+    """The blocks of both pages, and the plot beside the first."""
+    svg(runs, where, benchmarks.with_name(PLOT))
+    pages.put(benchmarks, NAME, markdown(runs, where))
+    pages.put(readme, NAME, summary(runs, where))

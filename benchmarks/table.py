@@ -1,4 +1,4 @@
-"""Measure what README's table says and write it there: `python -m benchmarks.table` from the top of the repository."""
+"""Measure the scans and write their tables into benchmarks/README.md: `python -m benchmarks.table` from the top."""
 
 import os
 import platform
@@ -12,10 +12,7 @@ import numpy as np
 import fastcell as fc
 from fastcell.simd.vector import LANES
 
-from . import common, dataframes
-
-README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+from . import common, dataframes, pages
 
 
 def cpu() -> str:
@@ -28,7 +25,7 @@ def cpu() -> str:
 
 def commit() -> str:
     command = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, cwd=README.parent, capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(command, cwd=pages.README.parent, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def scans() -> list[str]:
@@ -104,9 +101,7 @@ def main() -> None:
         f"NumPy {np.__version__}; commit {commit()}; best of several, timed by turns."
     )
     table = "\n".join([where, "", *scans(), "", *keyed(), "", *small()])
-    text = README.read_text()
-    head, rest = text.split(BEGIN)
-    README.write_text(f"{head}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}")
+    pages.put(pages.BENCHMARKS, "table", table)
     print(table)
 
 

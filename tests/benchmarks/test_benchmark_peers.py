@@ -5,7 +5,7 @@ import xml.etree.ElementTree
 
 import pytest
 
-from benchmarks import bench_peers, common, peers_lstm, peers_report, peers_toy
+from benchmarks import bench_peers, common, pages, peers_lstm, peers_report, peers_toy
 from tests.helpers.processes import python
 
 PEERS = [("lstm", name) for name in peers_lstm.PEERS] + [
@@ -111,21 +111,44 @@ def test_tables_show_losses():
     assert all(len(width) == 1 for width in widths)
 
 
-def test_only_the_block_in_readme_changes(tmp_path):
+def test_the_readme_s_rows_show_losses():
+    lines = peers_report.summary([made_up(1), made_up(2)], "A machine; a date; Python 3, all versions").splitlines()
+    assert lines[0] == "A machine; a date, float32."
+    assert lines[-2:] == [
+        "- 1 shapes of the LSTM on one thread: 0.50 times as fast as the best peer of each; slower at 1, at worst 0.50 "
+        "(100, 16, 64, 64).",
+        "- 1 shapes of the LSTM on two threads: 1.00 times as fast as the best peer of each; slower at 0, at worst "
+        "1.00 (100, 16, 64, 64).",
+    ]
+    assert [line for line in lines if line.startswith(("| LSTM", "| one"))] == [
+        "| LSTM 100, 16, 64, 64 | 2.00 | OpenVINO 1.00 | **0.50** | 1.00 | OpenVINO 1.00 | 1.00 |",
+        "| one sequence | 200 | plain njit loop 250 | 1.25 | 200 | plain njit loop 250 | 1.25 |",
+    ]
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+
+
+def test_only_the_blocks_in_the_pages_change(tmp_path):
     pytest.importorskip("matplotlib", reason="pip install 'fastcell[plot]'")
-    (tmp_path / "benchmarks").mkdir()
-    readme, plot = tmp_path / "README.md", tmp_path / peers_report.PLOT
-    readme.write_text(f"before\n{peers_report.BEGIN}\nold\n{peers_report.END}\nafter\n")
+    whole, readme, plot = (tmp_path / name for name in ("WHOLE.md", "README.md", peers_report.PLOT))
+    for page in (whole, readme):
+        page.write_text("before\n<!-- peers: begin -->\nold\n<!-- peers: end -->\nafter\n")
     written = []
     for _ in range(2):
-        peers_report.write(tmp_path, [made_up(1), made_up(2)], "A machine; a date")
-        written.append((readme.read_text(), plot.read_bytes()))
+        peers_report.write(whole, readme, [made_up(1), made_up(2)], "A machine; a date")
+        written.append((whole.read_text(), readme.read_text(), plot.read_bytes()))
     assert written[0] == written[1]
-    text = written[0][0]
-    assert text.startswith(f"before\n{peers_report.BEGIN}\nA machine; a date")
-    assert text.endswith(f"\n{peers_report.END}\nafter\n")
-    assert "old" not in text
+    for text in written[0][:2]:
+        assert text.startswith("before\n<!-- peers: begin -->\nA machine; a date")
+        assert text.endswith("\n<!-- peers: end -->\nafter\n")
+        assert "old" not in text
     drawing = xml.etree.ElementTree.parse(plot)
     words = {element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")}
     assert {"PyTorch", "OpenVINO", "plain njit loop", "100, 16, 64, 64", "A machine", "a date"} <= words
     assert "Keras" not in words
+
+
+def test_the_pages_have_the_blocks_that_scripts_write():
+    for page, names in ((pages.README, ["peers"]), (pages.BENCHMARKS, ["table", "peers"])):
+        text = page.read_text(encoding="utf-8")
+        for name in names:
+            assert text.count(f"<!-- {name}: begin -->\n") == text.count(f"\n<!-- {name}: end -->\n") == 1, page
