@@ -3,8 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 
 from fastcell._checks import Array
 from fastcell.weights.common import arguments, array, shaped
+from fastcell.weights.keras_layers import LSTMS, Layer, feeders, major
 
-_LSTMS = ("LSTM", "Bidirectional", "RNN", "LSTMCell", "CuDNNLSTM")
 _MODELS = ("Sequential", "Functional", "Model")
 # What changes nothing once training is over.
 _TRAINING = (
@@ -35,42 +34,6 @@ _ACTIVATIONS: dict[str, Any] = {
 
 
 _SILENT = object()
-
-
-@dataclass(eq=False)
-class Layer:
-    """A layer of a model, of a file, or alone."""
-
-    name: str
-    kind: str
-    config: Mapping[str, Any] = field(default_factory=dict)
-    read: Callable[[], list[Any]] = list
-    """Its weights: kernel, recurrent kernel and maybe bias, of the second direction, too."""
-    feeders: set[str] | None = None
-    """The layers that its inputs come from; None where the one before is the only one."""
-    inner: "list[Layer]" = field(default_factory=list)
-    """A model's layers."""
-    version: int = 3
-    """Keras's, to whose names of activations the configuration refers."""
-    before: str = ""
-    """Keras's version in full, of a file from before 2.3: its default recurrent activation is another."""
-    aliases: tuple[str, ...] = ()
-    """Other names of it."""
-    ordered: bool = True
-    """Whether the layer before it in a list comes before it in the model, too."""
-
-    @property
-    def is_lstm(self) -> bool:
-        if self.kind not in _LSTMS:
-            return False
-        inside = {"Bidirectional": "layer", "RNN": "cell"}.get(self.kind)
-        held = self.config.get(inside) if inside else None
-        return held is None or held.get("class_name") in ("LSTM", "LSTMCell", "CuDNNLSTM")
-
-    @property
-    def is_cudnn(self) -> bool:
-        held = self.config.get("layer") if self.kind == "Bidirectional" else None
-        return "CuDNNLSTM" in (self.kind, held.get("class_name") if held else None)
 
 
 def from_keras(source: Any, layer: Any = None) -> dict[str, Any]:
@@ -120,7 +83,7 @@ def _given(source: Any) -> Layer:
     kind = bases[0].__name__
     if kind in _MODELS:
         return _model(source, kind)
-    if kind not in _LSTMS:
+    if kind not in LSTMS:
         return Layer(source.name, kind)
     for cell in _cell_objects(source, kind):
         _own_function(cell, "activation")
@@ -131,22 +94,6 @@ def _given(source: Any) -> Layer:
 
 def _is_keras(module: str) -> bool:
     return module.partition(".")[0] in ("keras", "tf_keras")
-
-
-def major(version: Any) -> int:
-    text = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
-    first = text.partition(".")[0]
-    if not first.isdecimal():
-        raise ValueError(f"keras_version must be as '3.1.0', got {text!r}")
-    return int(first)
-
-
-def before_2_3(version: Any) -> str:
-    """The version, where it is older than Keras 2.3, else nothing."""
-    text = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
-    second = text.split(".")[1] if "." in text else ""
-    release = major(version), int(second) if second.isdecimal() else 0
-    return text if release < (2, 3) else ""
 
 
 def _model(source: Any, kind: str) -> Layer:
@@ -160,27 +107,6 @@ def _model(source: Any, kind: str) -> Layer:
     for each in layers:
         each.ordered = kind != "Model"
     return made
-
-
-def feeders(nodes: Any) -> set[str]:
-    """The layers named in inbound nodes: Keras 3 marks tensors, before they were [name, node, tensor, ...]."""
-    found: set[str] = set()
-    left = [nodes]
-    while left:
-        item = left.pop()
-        if isinstance(item, Mapping):
-            history = item.get("keras_history") if isinstance(item.get("keras_history"), list | tuple) else None
-            if history:
-                found.add(str(history[0]))
-            else:
-                left.extend(item.values())
-        elif isinstance(item, list | tuple):
-            if len(item) >= 3 and isinstance(item[0], str) and all(type(k) is int for k in item[1:3]):
-                found.add(item[0])
-                left.extend(item[3:])
-            else:
-                left.extend(item)
-    return found
 
 
 def _cell_objects(layer: Any, kind: str) -> list[Any]:

@@ -19,7 +19,7 @@ import numpy as np
 from fastcell import _memory
 from fastcell._checks import Array
 from fastcell.weights import hdf_claims
-from fastcell.weights.keras import Layer, before_2_3, feeders, major
+from fastcell.weights.keras_layers import Layer, before_2_3, feeders, major
 
 _SIDES = ("forward_", "backward_")
 _ZIP, _HDF = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
