@@ -136,7 +136,9 @@ CHECKED = {
         "integers", KERNELS, "((r == 1) & add_overflows(a, x))", "add_overflows(a, x)", "OverflowError"
     ),
     "any rule outputs": Mutant("other_rules", KERNELS, "select(e == 1, convert", "select(e != 0, convert"),
-    "255 resets": Mutant("other_rules", "scan/api.py", "np.minimum(rules, 2).astype", "rules.astype"),
+    "255 resets": Mutant(
+        "other_rules", "scan/api.py", "np.minimum(_checks.once(rules), 2).astype", "_checks.once(rules).astype"
+    ),
     "a column belongs to no thread": Mutant(
         "columns", "_threads.py", "k // parts * step for", "k // parts * step + 1 for"
     ),

@@ -308,10 +308,10 @@ def test_scalars_of_constant_nodes():
     assert got["dtype"] == "float32"
 
 
-def quantised(x, axis=None, low=-128):
+def quantised(x, axis=None, low=-128, most=127):
     """Integers, scales and zero points that stand for about x, one for each place of the axis."""
     over = tuple(k for k in range(x.ndim) if k != axis)
-    scale = np.abs(x).max(over, keepdims=axis is not None) / 127
+    scale = np.abs(x).max(over, keepdims=axis is not None) / most
     zero = np.full(np.shape(scale), 0 if low else 128, "i1" if low else "u1")
     q = np.clip(np.round(x / scale) + zero, low, low + 255).astype(zero.dtype)
     return q, np.float32(scale).reshape(-1 if axis is not None else ()), zero.reshape(-1 if axis is not None else ())
@@ -525,10 +525,12 @@ def test_a_model_without_a_node_tells_what_it_has():
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 def test_dynamic_quantize_lstm_is_close_to_onnxruntime(session, dtype, per_channel, directions):
     D, low = directions, -128 if dtype == "int8" else 0
+    # onnxruntime adds pairs of products in 16 bits on an x86 CPU without VNNI: of int8 weights beyond 63 they saturate
+    most = 63 if low else 127
     a, given = arrays(D), {}
     meant = {}
     for letter in "WR":
-        parts = [quantised(a[letter][d].T, 1 if per_channel else None, low) for d in range(D)]
+        parts = [quantised(a[letter][d].T, 1 if per_channel else None, low, most) for d in range(D)]
         q, scale, zero = (np.stack(part) for part in zip(*parts, strict=True))
         given |= {letter: q, f"{letter}s": scale, f"{letter}z": zero}
         steps = scale.reshape(D, 1, -1) * (q.astype("f4") - zero.reshape(D, 1, -1))
@@ -558,8 +560,9 @@ def test_a_model_from_onnxruntime_s_quantiser(session, tmp_path, per_channel):
     quantization = pytest.importorskip("onnxruntime.quantization", reason="it makes the model that is read")
     onnx.save(model([lstm()], arrays()), tmp_path / "plain.onnx")
     quantization.quantize_dynamic(
-        tmp_path / "plain.onnx", tmp_path / "small.onnx", per_channel=per_channel, op_types_to_quantize=["LSTM"]
-    )
+        tmp_path / "plain.onnx", tmp_path / "small.onnx", per_channel=per_channel, op_types_to_quantize=["LSTM"],
+        reduce_range=True,  # as above
+    )  # fmt: skip
     small = onnx.load(tmp_path / "small.onnx")
     assert "DynamicQuantizeLSTM" in [n.op_type for n in small.graph.node]
     got = from_onnx(tmp_path / "small.onnx")
