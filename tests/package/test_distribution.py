@@ -1,10 +1,11 @@
-"""The source distribution holds all that its tests need."""
+"""The source distribution holds all that its tests need, the wheel all modules and data, and both run."""
 
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,18 @@ def test_its_tests_are_collected(unpacked):
     collected = run("-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", cwd=unpacked)
     assert collected.returncode == 0, collected.stdout[-2000:] + collected.stderr[-2000:]
     assert "tests/package/test_distribution.py::test_its_tests_are_collected" in collected.stdout
+
+
+def test_a_wheel_holds_every_file_and_runs(tree, tmp_path):
+    build = f"from setuptools.build_meta import build_wheel; build_wheel({str(tmp_path)!r})"
+    built = run("-c", build, cwd=tree)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("fastcell-*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        held = {name for name in file.namelist() if name.startswith("fastcell/")}
+        file.extractall(tmp_path / "installed")
+    assert held == {f"fastcell/{name}" for name in names(tree / "fastcell")}
+    assert "fastcell/data/seattle-rain.csv" in held
+    demo = run("-m", "fastcell", "demo", cwd=tmp_path / "installed")
+    assert demo.returncode == 0, demo.stderr
+    assert "step" in demo.stdout
