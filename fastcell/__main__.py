@@ -58,7 +58,10 @@ def _add_scan(scan: argparse.ArgumentParser) -> None:
         "--state", metavar="FILE", type=Path, help="start from it if it is there; save the last state in it (Parquet)"
     )
     scan.add_argument(
-        "--nulls", choices=("raise", "keep"), default="raise", help="a cell with nothing stops the run, or is read as 0"
+        "--nulls",
+        choices=("raise", "keep"),
+        default="raise",
+        help="a cell with nothing stops the run where it is needed, or is read as 0",
     )
     scan.add_argument("--fill", type=float, default=0.0, help="y of a silent row (default 0)")
     scan.add_argument("--integer", action="store_true", help="a CSV's values are integers (default: float64)")

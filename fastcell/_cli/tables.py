@@ -98,14 +98,26 @@ def _open_csv(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """
     read = pyarrow.csv.ReadOptions(block_size=_CSV_BYTES)
     parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    with pyarrow.csv.open_csv(_Marked(path, ""), read, parse) as header:
-        names = header.schema.names
+    names = _header(path, parse)
     convert = pyarrow.csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
     )
     mark = secrets.token_hex(8)
     reader = pyarrow.csv.open_csv(_Marked(path, mark + "," * (len(names) - 1)), read, parse, convert)
     return reader.schema, _until(mark, reader)
+
+
+def _header(path: Path, parse: pyarrow.csv.ParseOptions, size: int = 1 << 20) -> list[str]:
+    """The columns' names. Arrow looks at types in the whole of a block to find them: a small one does, mostly."""
+    read = pyarrow.csv.ReadOptions(block_size=min(size, _CSV_BYTES))
+    try:
+        with pyarrow.csv.open_csv(_Marked(path, ""), read, parse) as header:
+            names: list[str] = header.schema.names
+            return names
+    except pa.ArrowInvalid:
+        if size >= _CSV_BYTES:
+            raise
+    return _header(path, parse, _CSV_BYTES)
 
 
 class _Marked(io.RawIOBase):

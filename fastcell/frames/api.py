@@ -48,12 +48,15 @@ def toy_scan(
         compared, in any order of rows. A null is a key like any other. Without, all rows have one memory.
     state : frame of df's kind, optional
         What an earlier call returned, or a frame of the columns of `by` and "memory". Keys that it doesn't hold
-        start from 0; keys that df doesn't hold stay in the state. For a LazyFrame it may be eager, too.
+        start from 0; keys that df doesn't hold stay in the state. For a LazyFrame it may be eager, too. Values may be
+        integers in one chunk and floats in the next: from the first floats on, memories and outputs are float64.
     name : str
         Of the new column.
     nulls : "raise" or "keep"
-        What a null in value, control or emit is: an error that names its row, or 0: nothing to add, keep, silent.
-        In pandas nan is a null; in Polars and Arrow it is a number.
+        What a null in value, control or emit is: an error that names its row, or 0. With "keep" a null value adds
+        nothing and a null rule keeps, so that the row shows the memory as it was; where emit is null the row is silent
+        and shows `fill`. Nullable integers stay int64 and exact, and no output is null. A value that the row's rule
+        doesn't read (control -1 or 0) may always be null. In pandas nan is a null; in Polars and Arrow a number.
     fill, strict, threads
         As in `fastcell.toy_scan`.
 
@@ -61,7 +64,8 @@ def toy_scan(
     -------
     Frames(frame, state)
         `frame` is df with the column `name`: float32 for float32 values, float64 for float64, int64 for integers; a
-        pandas index stays. `state` lists keys as they were first met, with float64 or int64 memories. Both are lazy
+        pandas index stays. `state` lists keys as they were first met, with float64 or int64 memories; Arrow's views
+        come as large text or bytes there, and dictionaries of 8 or 16 bits with indices of 32. Both are lazy
         where df is: a query runs when it is collected, once for each of the two, so collect the state of one
         chunk before it goes into the next.
 
@@ -69,7 +73,8 @@ def toy_scan(
     ------
     ValueError
         A column that df hasn't, a rule that is none of those above or a null (its column and row are named; rows
-        count from 0), a state with other columns or a key twice.
+        count from 0), a state with other columns, a key twice or a null for a memory, an integer beyond 2**53 after
+        floats.
     TypeError
         Something else than such a frame, a column of a wrong type, a state of another kind or with other types.
     OverflowError
@@ -81,7 +86,9 @@ def toy_scan(
     -----
     Columns of numbers without nulls are read in place, those in several chunks are first joined. Integer keys that
     lie near each other, dates and categories are numbered through a table in less time than the scan takes, text
-    through a hash table in about three times that. A query that is collected takes its columns as a whole.
+    through a hash table in about three times that. A query that is collected takes its columns as a whole. A dask
+    dataframe is none of these frames: call this in a function for `df.map_partitions` where each partition holds all
+    rows of its keys, or `fastcell.dask` on arrays.
     Sums are those of `fastcell.toy_scan`.
 
     Examples
