@@ -3,19 +3,22 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-if TYPE_CHECKING:
-    from fastcell.weights.onnx_graph import Node
-
 Array = NDArray[Any]
 
 MOST_MADE = 2**24
 """Elements: a few bytes of a file can ask for any number, and an initial state is small."""
+
+
+class Node(Protocol):
+    """What an operator asks of its node."""
+
+    def attribute(self, name: str, kind: str, default: Any = None) -> Any: ...
 
 
 @dataclass
@@ -35,33 +38,33 @@ def _bounded(shape: Any) -> tuple[int, ...]:
     return sizes
 
 
-def _constant_of_shape(node: "Node", shape: Array) -> Array:
+def _constant_of_shape(node: Node, shape: Array) -> Array:
     tensor = node.attribute("value", "tensor")
     value = np.zeros((), np.float32) if tensor is None else numpy_helper.to_array(tensor).reshape(())
     return np.full(_bounded(shape.ravel()), value)
 
 
-def _dropout(node: "Node", data: Array, ratio: Any = None, training: Any = None) -> Array:
+def _dropout(node: Node, data: Array, ratio: Any = None, training: Any = None) -> Array:
     if training is not None and training.any():
         raise ValueError("it draws at random in training mode")
     return data
 
 
-def _expand(node: "Node", data: Array, shape: Array) -> Array:
+def _expand(node: Node, data: Array, shape: Array) -> Array:
     return np.broadcast_to(data, _bounded(np.broadcast_shapes(data.shape, _bounded(shape.ravel()))))
 
 
-def _gather(node: "Node", data: Array, at: Array) -> Array:
+def _gather(node: Node, data: Array, at: Array) -> Array:
     axis = node.attribute("axis", "int", 0)
     _bounded((at.size, data.size // max(data.shape[axis], 1)))
     return np.take(data, at, axis)
 
 
-def _shape(node: "Node", data: Array) -> Array:
+def _shape(node: Node, data: Array) -> Array:
     return part_of_shape(node, data.shape)
 
 
-def _tile(node: "Node", data: Array, repeats: Array) -> Array:
+def _tile(node: Node, data: Array, repeats: Array) -> Array:
     if len(repeats) != data.ndim:
         raise ValueError(f"{len(repeats)} repeats for shape {data.shape}")
     _bounded(n * int(many) for n, many in zip(data.shape, repeats, strict=True))
@@ -69,7 +72,7 @@ def _tile(node: "Node", data: Array, repeats: Array) -> Array:
 
 
 def _by_element(function: Callable[..., Any]) -> Callable[..., Array]:
-    def evaluate(node: "Node", *x: Array) -> Array:
+    def evaluate(node: Node, *x: Array) -> Array:
         _bounded(np.broadcast_shapes(*(part.shape for part in x)))
         return np.asarray(function(*x))
 
@@ -89,6 +92,6 @@ OPERATORS: dict[str, Callable[..., Array]] = {
 }
 
 
-def part_of_shape(node: "Node", shape: Any) -> Array:
+def part_of_shape(node: Node, shape: Any) -> Array:
     """What a Shape node gives of a shape."""
     return np.array(shape, np.int64)[node.attribute("start", "int", 0) : node.attribute("end", "int")]

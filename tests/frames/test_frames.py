@@ -17,6 +17,7 @@ import pytest
 
 import fastcell as fc
 from fastcell._cli.demo import rain
+from fastcell.frames import job
 from fastcell.frames.keys import number
 
 ROLES = {"value": "v", "control": "c", "emit": "e"}
@@ -318,9 +319,7 @@ def test_a_query_stays_a_query():
 
 def test_columns_of_numbers_are_read_in_place(monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        fc.recurrence, "toy_scan", lambda *arrays, **more: seen.append(arrays) or fc.toy_scan(*arrays, **more)
-    )
+    monkeypatch.setattr(job, "toy_scan", lambda *arrays, **more: seen.append(arrays) or fc.toy_scan(*arrays, **more))
     arrays = {"v": np.ones(50), "c": np.ones(50, np.int8), "e": np.ones(50, np.int8)}
     wide = pd.DataFrame(np.ones((50, 3)), columns=["v", "c", "e"])
     for frame in (pd.DataFrame(arrays, copy=False), pl.DataFrame(arrays), pa.table(arrays)):
