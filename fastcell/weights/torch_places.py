@@ -15,18 +15,17 @@ from fastcell.weights.common import array
 
 _KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 _ENDS = r"(_raw|_g|_v|_u|_orig|_mask|\.original\d*)?"
-_LAYER = re.compile(
-    rf"(.*?)(?:parametrizations\.)?((?:{'|'.join(_KINDS)}|weight_peephole)_l\d{{1,9}}(?:_reverse)?){_ENDS}"
-)
-_CELL = re.compile(rf"(.*?)(?:parametrizations\.)?((?:weight|bias)_[ih]h){_ENDS}")
+_LAYER = rf"(.*?)(?:parametrizations\.)?((?:{'|'.join(_KINDS)}|weight_peephole)_l\d{{1,9}}(?:_reverse)?){_ENDS}"
+_CELL = rf"(.*?)(?:parametrizations\.)?((?:weight|bias)_[ih]h){_ENDS}"
 # torch.ao.nn.quantized.dynamic's LSTM and LSTMCell, torch.ao.nn.quantizable's LSTM and LSTMCell
-_PACKED = re.compile(r"(.*?)_all_weight_values\.(\d{1,9})\.param")
-_PACKED_CELL = re.compile(r"(.*?)_packed_weight_([ih]h)")
+_PACKED = r"(.*?)_all_weight_values\.(\d{1,9})\.param"
+_PACKED_CELL = r"(.*?)_packed_weight_([ih]h)"
 _GATES = ("input", "forget", "cell", "output")
-_QUANTIZABLE = re.compile(
-    rf"((?:.*?\.)??)(?:layers\.(\d{{1,9}})\.layer_(fw|bw)\.cell\.)?([ih])gates\.(?:({'|'.join(_GATES)})\.)?(weight|bias)"
+_QUANTIZABLE = (
+    r"((?:.*?\.)??)(?:layers\.(\d{1,9})\.layer_(fw|bw)\.cell\.)?"
+    rf"([ih])gates\.(?:({'|'.join(_GATES)})\.)?(weight|bias)"
 )
-_STATIC = re.compile(r"((?:.*?\.)??)layers\.0\.layer_fw\.cell\.igates\.(?:input\.)?_packed_params.*")
+_STATIC = r"((?:.*?\.)??)layers\.0\.layer_fw\.cell\.igates\.(?:input\.)?_packed_params.*"
 _SHAPED = ("raw", "v", "orig", "", "original1", "original")  # the parts that have their weight's own shape
 _DEEPEST = 50
 
@@ -95,21 +94,21 @@ def places(source: Any) -> list[Place]:
         return found.setdefault((start, is_cell), Place(start, is_cell, batch_first=layouts.get(start)))
 
     for name, value in flat.items():
-        if m := _LAYER.fullmatch(name):
+        if m := re.fullmatch(_LAYER, name):
             place(m[1]).parts[m[2], (m[3] or "").strip("._")] = value
-        elif m := _PACKED_CELL.fullmatch(name):
+        elif m := re.fullmatch(_PACKED_CELL, name):
             linears[place(m[1], True), m[2]] = value
-        elif m := _CELL.fullmatch(name):
+        elif m := re.fullmatch(_CELL, name):
             place(m[1], True).parts[m[2] + "_l0", (m[3] or "").strip("._")] = value
-        elif m := _PACKED.fullmatch(name):
+        elif m := re.fullmatch(_PACKED, name):
             packed.setdefault(m[1], {})[int(m[2])] = value
-        elif m := _STATIC.fullmatch(name):
+        elif m := re.fullmatch(_STATIC, name):
             place(m[1]).refused = (
                 f"source must be an LSTM of floats, or one of quantize_dynamic's, got {m[1]!r} with the integers of a "
                 "static quantisation, whose answer the weights alone don't give"
             )
             place(m[1]).parts["weight_ih_l0", ""] = value
-        elif m := _QUANTIZABLE.fullmatch(name):
+        elif m := re.fullmatch(_QUANTIZABLE, name):
             end = f"_{m[4]}h_l{m[2] or 0}" + ("_reverse" if m[3] == "bw" else "")
             at = place(m[1], m[2] is None)
             if m[5]:
