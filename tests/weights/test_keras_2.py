@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastcell as fc
+from benchmarks import numpy_lstm
 from fastcell.weights import from_keras
 from tests.helpers.imported import CLOSE, refuses, well_formed
 from tests.helpers.keras_2_files import as_lstm, cudnn, entry, keras_2, sequential, stored
@@ -78,17 +79,11 @@ def test_cudnnlstm_gives_the_lstm_s_answer(h5py, tmp_path):
     keras_2(h5py, path, sequential(entry(kind="CuDNNLSTM")), {"one": stored(cudnn())}, keras_version="2.2.4")
     y, _ = fc.LSTM.from_keras(path)(x)
     k, r, b = cudnn()
-    h = c = np.zeros((3, H))
-    for t in range(7):
-        parts = [
-            x[:, t] @ k[:, g].reshape(H, I).T.astype("f8") + h @ r[:, g].T + b[g] + b[4 * H :][g]
-            for g in (slice(n * H, (n + 1) * H) for n in range(4))
-        ]
-        i, f, o = (1 / (1 + np.exp(-parts[n])) for n in (0, 1, 3))
-        c = f * c + i * np.tanh(parts[2])
-        h = o * np.tanh(c)
-        assert y.dtype == np.float32
-        np.testing.assert_allclose(y[:, t], h, **CLOSE)
+    w_ih = np.vstack([gate.reshape(H, I) for gate in np.hsplit(k, 4)])
+    w_hh = np.vstack(np.hsplit(r, 4))
+    wanted = numpy_lstm.lstm(x.astype("f8").transpose(1, 0, 2), w_ih, w_hh, b[: 4 * H] + b[4 * H :])
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, wanted.transpose(1, 0, 2), **CLOSE)
 
 
 def test_a_cudnnlstm_without_its_biases_is_named(h5py, tmp_path):
