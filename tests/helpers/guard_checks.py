@@ -1,8 +1,8 @@
 """Every kernel on arrays that end, or begin, where memory does: `python guard_checks.py NAME ...`.
 
 An array lies against a page that may not be touched, so a read or a write of one lane too many ends the process; what
-else is on its pages must stay as it was. Answers are those on arrays that lie anywhere. This goes for the arrays that are
-given and for those that the package makes, of which each call must make as many as it is known to need.
+else is on its pages must stay as it was. Answers are those on arrays that lie anywhere. This goes for arrays that are
+given and for those that the package makes, and each call must make as many as it is known to need.
 """
 
 import ctypes
