@@ -7,9 +7,10 @@ import numpy as np
 from fastcell import _checks, _threads
 from fastcell._checks import Array
 from fastcell.lstm import driver, packed_sequence
-from fastcell.lstm.cell import CellParams, LSTMCell
+from fastcell.lstm.cell import LSTMCell
 from fastcell.lstm.config import STANDARD
 from fastcell.lstm.layers import Layers
+from fastcell.lstm.packing import CellParams
 
 GATE_ORDER = "ifgo"
 """Gates stand in this order in every weight (PyTorch's)."""
@@ -48,6 +49,9 @@ class LSTM(Layers):
     dtype : "float32" or "float64"
     batch_first : bool
         Whether x and y are (B, T, ...) where a call doesn't say.
+    precision : "float32", "float64", "bfloat16" or "int8", optional
+        Of the products: weights and the values that they multiply are rounded to it, sums are float32. By default the
+        dtype's; "int8" where weights are integers. x, y, h, c and biases keep the dtype, float32 for the last two.
     initial_state : (h0, c0), optional
         (L*D, H or P) and (L*D, H): what every row starts from where no state is given, and after a reset. Zeros if not
         given.
@@ -105,6 +109,7 @@ class LSTM(Layers):
         activations: tuple[Any, ...] = STANDARD,
         dtype: Any = "float32",
         batch_first: bool = False,
+        precision: str | None = None,
         initial_state: Any = None,
         weights: dict[str, Any] | None = None,
         seed: int | None = None,
@@ -112,7 +117,7 @@ class LSTM(Layers):
         super().__init__(
             input_size, hidden_size, num_layers, bias=bias, bidirectional=bidirectional, proj_size=proj_size,
             reverse=reverse, peepholes=peepholes, coupled=coupled, clip=clip, activations=activations, dtype=dtype,
-            batch_first=batch_first, initial_state=initial_state, weights=weights, seed=seed,
+            batch_first=batch_first, precision=precision, initial_state=initial_state, weights=weights, seed=seed,
         )  # fmt: skip
 
     def cell(self, layer: int = 0, direction: int = 0) -> LSTMCell:
@@ -136,7 +141,8 @@ class LSTM(Layers):
         return tuple(packed.params for packed in self.packed)
 
     def __repr__(self) -> str:
-        return f"LSTM({self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, dtype={self.dtype.name!r})"
+        kind = f"dtype={self.dtype.name!r}" + self._told_precision()
+        return f"LSTM({self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, {kind})"
 
     def __call__(
         self,

@@ -456,8 +456,8 @@ def test_an_lstm_is_pickled_and_copied_without_addresses():
     lstm = fc.LSTM(3, 5, 2, peepholes=True, clip=1.0, activations=("hard_sigmoid", "tanh", "elu"), seed=0)
     x = np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 2, 3)
     for other in (pickle.loads(pickle.dumps(lstm)), copy.deepcopy(lstm), copy.copy(lstm)):
-        assert other.packed[0].table != lstm.packed[0].table
-        assert not np.shares_memory(other.packed[0].params.w_x, lstm.packed[0].params.w_x)
+        assert other.packed[0].at != lstm.packed[0].at
+        assert not np.shares_memory(other.packed[0].params.block, lstm.packed[0].params.block)
         np.testing.assert_array_equal(other(x)[0], lstm(x)[0])
 
 
