@@ -107,12 +107,12 @@ def _native(tile: Tile, k: Any) -> None:
 
 
 def _plain(tile: Tile, k: Any) -> None:
-    builder, kind = tile.builder, ir.VectorType(ir.IntType(32), VECTOR // 4)
-    mask, shift = (ir.Constant(kind, [number] * kind.count) for number in (-65536, 16))
+    """The upper halves of a load are k's; those of a load two bytes before it are k + 1's: no register holds both."""
+    builder, kind = tile.builder, ir.VectorType(ir.IntType(32), LANES)
+    upper = ir.Constant(kind, [-65536] * LANES)
     for half in range(2):
         values = [tile.broadcast(tile.plus(tile.plus(x, k, 8), 4 * half), types.float32) for x in tile.x]
         for v in range(tile.vectors):
-            pair = tile.load(tile.gate(v, k), kind)
-            one = builder.shl(pair, shift) if half else builder.and_(pair, mask)
+            weight = builder.and_(tile.load(tile.gate(v, k, first=-2 * half), kind, 2), upper)
             for r, value in enumerate(values):
-                tile.add_product(r, v, builder.bitcast(one, tile.sum), value)
+                tile.add_product(r, v, builder.bitcast(weight, tile.sum), value)
