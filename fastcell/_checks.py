@@ -63,6 +63,16 @@ def array(name: str, given: Any, expected: str = VALUES) -> Array:
     return x.view(np.int8) if x.dtype.kind == "b" else x
 
 
+def ceil_div(a: int, b: int) -> int:
+    """a / b, rounded up."""
+    return -(-a // b)
+
+
+def round_up(a: int, b: int) -> int:
+    """The first multiple of b that is not below a."""
+    return ceil_div(a, b) * b
+
+
 def once(x: Array) -> Array:
     """The same values without the repeats of a broadcast axis, of which there may be more than one can look at."""
     return x[tuple(slice(None) if step else slice(1) for step in x.strides)] if 0 in x.strides else x

@@ -6,7 +6,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")  # read when Keras is imported; 
 import pytest
 from hypothesis import settings
 
-from fastcell.scan import api as recurrence
+from fastcell.scan import small_calls
 from tests.helpers import draws, processes
 
 FLAX = {"linen": "flax.linen", "nnx": "flax.nnx", "jax": "jax"}
@@ -19,7 +19,7 @@ settings.load_profile("default")
 def large_calls():
     """Small calls go to the kernels for large arrays too, as those of millions of steps do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recurrence, "_SMALL", 0)
+        patch.setattr(small_calls, "SMALL", 0)
         yield
 
 

@@ -17,6 +17,7 @@ from dask.core import get_dependencies
 
 import fastcell as fc
 from fastcell import _threads
+from fastcell._checks import ceil_div
 from fastcell.dask.chunks import Gated, Toy
 from tests.helpers import expected, problems
 from tests.helpers.processes import python
@@ -100,7 +101,7 @@ def test_a_float_output_gate_makes_float_memories():
 def test_gates_broadcast(shape, kind):
     x = np.linspace(-1, 1, 120).reshape(30, 4)
     gate = np.random.default_rng(3).random(shape)
-    given = da.from_array(gate, chunks=tuple(-(-n // 2) for n in shape)) if kind == "dask" else gate
+    given = da.from_array(gate, chunks=tuple(ceil_div(n, 2) for n in shape)) if kind == "dask" else gate
     y, state = computed(fc.dask.gated_scan(da.from_array(x, chunks=(7, 3)), given, 0.5, given))
     wanted = fc.gated_scan(x, gate, 0.5, gate)
     np.testing.assert_allclose(y, wanted.y, rtol=1e-12, atol=1e-14)

@@ -13,10 +13,10 @@ import sys
 import numpy as np
 
 import fastcell as fc
+from fastcell._checks import round_up
 from fastcell.lstm import api as lstm
 from fastcell.lstm import driver
-from fastcell.scan import api as recurrence
-from fastcell.scan import dispatch
+from fastcell.scan import arguments, dispatch, small_calls
 from fastcell.simd.vector import LANES
 from tests.helpers import problems
 
@@ -39,7 +39,7 @@ class Pages:
 
     def room(self, size, at_end):
         """`size` bytes that end, or begin, at a forbidden page."""
-        whole = -(-max(size, 1) // PAGE) * PAGE
+        whole = round_up(max(size, 1), PAGE)
         memory = np.frombuffer(mmap.mmap(-1, whole + 2 * PAGE), np.uint8)
         start = memory.ctypes.data
         _forbid(start)
@@ -101,7 +101,7 @@ class Guarded:
 
 
 def _allocate(numpy):
-    for module in (dispatch, driver, lstm, recurrence):
+    for module in (arguments, dispatch, driver, lstm, small_calls):
         module.np = numpy
 
 
@@ -134,14 +134,14 @@ LAYOUTS = {
     "strided": _strided,
     "upside down": lambda x: np.ascontiguousarray(x[::-1])[::-1],
 }
-SMALL = recurrence._SMALL
+SMALL = small_calls.SMALL
 STEPS = 1, 3, 4, 5, LANES - 1, LANES, LANES + 1, 127, 130
 COLUMNS = 1, 2, LANES // 2 - 1, LANES // 2 + 1, LANES - 1, LANES, LANES + 1, 2 * LANES - 1, 2 * LANES + 3
 LENGTHS = 1, 2, 8 * LANES - 1, 8 * LANES, 8 * LANES + 1, 9 * LANES + 3, 128 * LANES - 1, 128 * LANES + 1, 257 * LANES
 
 
 def _toy(values, rules, small=0):
-    recurrence._SMALL = small  # by default these arrays, too, go to the kernels for large ones
+    small_calls.SMALL = small  # by default these arrays, too, go to the kernels for large ones
 
     def call(x1, x2, x3, y, threads=1, **options):
         scan = fc.toy_scan(x1, x2, x3, out=y, threads=threads, **options)

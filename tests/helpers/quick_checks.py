@@ -8,11 +8,11 @@ import sys
 import numpy as np
 
 import fastcell as fc
-from fastcell.scan import api as recurrence
+from fastcell.scan import small_calls
 from tests.helpers import expected
 
-small = recurrence._SMALL
-recurrence._SMALL = 0  # the kernels for large arrays are checked on small ones
+small = small_calls.SMALL
+small_calls.SMALL = 0  # the kernels for large arrays are checked on small ones
 
 
 def inputs(shape, dtype, order="C", resets=0.02):
@@ -50,7 +50,7 @@ def strips():
             expected.agree(got, expected.toy(*arrays), f"{shape}, {threads} threads")
 
 
-def lanes():
+def registers():
     """Whole numbers as float32, steps side by side: every tail of eight and of 64, columns by eights and one by one."""
     for shape in ((8, 1), (9, 2), (63, 3), (64, 1), (190, 2), (1000, 1), (8, 8), (21, 16), (530, 9), (65, 25)):
         for resets in (0, 0.02, 0.3):
@@ -66,7 +66,7 @@ def lanes():
 
 def calls():
     """Small calls, in compiled code at once."""
-    recurrence._SMALL = small
+    small_calls.SMALL = small
     for shape in ((1,), (40,), (200,), (7, 5), (70, 3)):
         for order in "CF":
             arrays = inputs(shape, "float32", order)
@@ -187,7 +187,7 @@ def cell():
 CHECKS = {
     check.__name__: check
     for check in (
-        columns, strips, lanes, calls, sequence, overflowing_floats, keyed, integers, other_rules,
+        columns, strips, registers, calls, sequence, overflowing_floats, keyed, integers, other_rules,
         gated_columns, gated_strips, gated_keyed, lstm, cell,
     )
 }  # fmt: skip

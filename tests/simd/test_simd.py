@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numba import njit
 
+from fastcell._checks import round_up
 from fastcell._jit import VECTOR_BITS
 from fastcell.scan.blocks import NARROW
 from fastcell.simd.tiles import load_bytes, load_square, store_square, transpose
@@ -324,7 +325,7 @@ def test_overflows_are_those_of_python_s_integers(dtype):
     info = np.iinfo(dtype)
     root = int(info.max**0.5)
     edges = [info.min, info.min + 1, -root - 1, -root, -2, -1, 0, 1, 2, root, root + 1, info.max // 2, info.max]
-    first, second = (np.resize(a.reshape(-1), -(-169 // LANES) * LANES) for a in np.meshgrid(edges, edges))
+    first, second = (np.resize(a.reshape(-1), round_up(169, LANES)) for a in np.meshgrid(edges, edges))
     for k in range(0, len(first), LANES):
         x, y = first[k : k + LANES].astype(dtype), second[k : k + LANES].astype(dtype)
         out = np.empty((2, LANES), np.int8)

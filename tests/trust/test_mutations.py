@@ -17,8 +17,8 @@ import numpy as np
 from tests.helpers import problems
 import fastcell as fc
 from fastcell import oracle
-from fastcell.scan import api as recurrence
-recurrence._SMALL = 0
+from fastcell.scan import small_calls
+small_calls.SMALL = 0
 for shape in ((5000,), (300, 3), (70, 37)):
     for order in "CF":
         arrays = [np.asarray(x, order=order) for x in problems.toy(shape)]
@@ -41,7 +41,7 @@ for options in ({"proj_size": 5}, {"peepholes": True, "coupled": True, "clip": 0
 """
 LSTM, CELL = "lstm/kernels.py", "lstm/cell_kernels.py"
 KERNELS, GATED = "scan/toy_kernels.py", "scan/gated_kernels.py"
-LANES, CALLS = "scan/toy_lanes.py", "scan/toy_calls.py"
+REGISTERS, CALLS = "scan/toy_registers.py", "scan/toy_calls.py"
 MUTANTS = {
     "none": (KERNELS, "", ""),
     "a reset keeps": (KERNELS, "return select(r == -1, 0, a), overflow", "return a, overflow"),
@@ -114,13 +114,13 @@ class Mutant(NamedTuple):
     error: str = "AssertionError"
 
 
-CARRY = "carry = total if load_scalar(forgot + lane, INT8) == 1 else carry + total"
+CARRY = "carry = total if forgot == 1 else carry + total"
 CHECKED = {
     "output before the rule": Mutant(
         "strips",
         KERNELS,
-        "memory, overflow = _toy_rule(memory, x, r, overflow)\n        store(py + k * sy, _emit(memory, e, fill))",
-        "store(py + k * sy, _emit(memory, e, fill))\n        memory, overflow = _toy_rule(memory, x, r, overflow)",
+        "LANES * size_of(fill), _emit(memory, e, fill))",
+        "LANES * size_of(fill), _emit(memory - select(r == 1, convert(x, memory), 0), e, fill))",
     ),
     "a keep adds": Mutant("columns", KERNELS, "a = select(r == 1, a + x, a)", "a = select(r >= 0, a + x, a)"),
     "resets don't stop a carry": Mutant("sequence", KERNELS, CARRY, "carry = carry + total"),
@@ -129,7 +129,10 @@ CHECKED = {
     ),
     "floats overflow in another order": Mutant("overflowing_floats", KERNELS, "HUGE = 1e300", "HUGE = 1e999"),
     "one memory for all keys": Mutant(
-        "keyed", KERNELS, "load_scalar(keys + t * keys_t, like_key) *", "0 * load_scalar(keys + t * keys_t, like_key) *"
+        "keyed",
+        KERNELS,
+        "load_scalar(element(keys, t, 0), keys[3]) *",
+        "0 * load_scalar(element(keys, t, 0), keys[3]) *",
     ),
     "wraps unnoticed": Mutant("integers", KERNELS, "| ((r == 1) & add_overflows(a, x))", "| ((r == 1) & (a != a))"),
     "what isn't added overflows": Mutant(
@@ -137,29 +140,31 @@ CHECKED = {
     ),
     "any rule outputs": Mutant("other_rules", KERNELS, "select(e == 1, convert", "select(e != 0, convert"),
     "255 resets": Mutant(
-        "other_rules", "scan/api.py", "np.minimum(_checks.once(rules), 2).astype", "_checks.once(rules).astype"
+        "other_rules", "scan/arguments.py", "np.minimum(_checks.once(rules), 2).astype", "_checks.once(rules).astype"
     ),
     "a column belongs to no thread": Mutant(
         "columns", "_threads.py", "k // parts * step for", "k // parts * step + 1 for"
     ),
-    "sums cross a reset": Mutant("lanes", LANES, "at + _BY_2, ~(by_1 | _FIRST_2)", "at + _BY_2, ~_FIRST_2"),
-    "sums run on from the lanes above": Mutant("lanes", LANES, "~(by_2 | _FIRST_4)", "~by_2"),
-    "a carry over eight steps dropped": Mutant("lanes", LANES, "8), a + memory, a)", "8), a, a)"),
-    "the last steps left out": Mutant("lanes", LANES, "if 8 * whole < left:", "if 8 * whole > left:"),
-    "a square's reset keeps": Mutant("lanes", LANES, "mask_bits(rules != -1)", "mask_bits(rules == rules)"),
+    "sums cross a reset": Mutant("registers", REGISTERS, "at + _BY_2, ~(by_1 | _FIRST_2)", "at + _BY_2, ~_FIRST_2"),
+    "sums run on from the lanes above": Mutant("registers", REGISTERS, "~(by_2 | _FIRST_4)", "~by_2"),
+    "a carry over eight steps dropped": Mutant("registers", REGISTERS, "8), a + memory, a)", "8), a, a)"),
+    "the last steps left out": Mutant("registers", REGISTERS, "if 8 * whole < left:", "if 8 * whole > left:"),
+    "a square's reset keeps": Mutant("registers", REGISTERS, "mask_bits(rules != -1)", "mask_bits(rules == rules)"),
     "a square's columns are mixed up": Mutant(
-        "lanes", "simd/tiles.py", "_LOW_TWO, _HIGH_TWO = [0, 1, 8, 9,", "_LOW_TWO, _HIGH_TWO = [0, 1, 9, 8,"
+        "registers", "simd/tiles.py", "_LOW_TWO, _HIGH_TWO = [0, 1, 8, 9,", "_LOW_TWO, _HIGH_TWO = [0, 1, 9, 8,"
     ),
-    "the steps after the last eight left out": Mutant("lanes", LANES, "if whole < T:", "if whole > T:"),
+    "the steps after the last eight left out": Mutant("registers", REGISTERS, "if whole < T:", "if whole > T:"),
     "columns after the last eight left out": Mutant(
-        "lanes", "scan/dispatch.py", "if whole < last:", "if whole > last:"
+        "registers", "scan/dispatch.py", "if whole < last:", "if whole > last:"
     ),
     "a small call drops its memory": Mutant(
         "calls", CALLS, "memory = 0.0 if r == -1 else (memory", "memory = 0.0 if r == -1 else (0.0"
     ),
-    "a small call takes any rule": Mutant("calls", CALLS, "B, likes[2], likes[2]):", "B, likes[2] + 3, likes[2]):"),
-    "a small call writes over its input": Mutant("calls", CALLS, "return last <= other_first or", "return True or"),
-    "threads begin with nothing": Mutant("lanes", "scan/dispatch.py", "begin, step, 0, 1,", "step, step, 0, 1,"),
+    "a small call takes any rule": Mutant(
+        "calls", CALLS, "has_other_rules(p3, T, B, p3[3])", "has_other_rules(p3, T, B, p3[3] + 3)"
+    ),
+    "a small call writes over its input": Mutant("calls", CALLS, "return first < other_last and", "return False and"),
+    "threads begin with nothing": Mutant("registers", "scan/dispatch.py", "begin, step, 0, 1,", "step, step, 0, 1,"),
     "a cell's second row reads the first's h": Mutant(
         "cell",
         CELL,
@@ -188,7 +193,7 @@ CHECKED = {
 
 def _check(package, name):
     """Run one of quick_checks.py; at 128 bits, which compile fastest, unless a kernel is for 512."""
-    bits = "512" if name in ("lanes", "calls") else "128"
+    bits = "512" if name in ("registers", "calls") else "128"
     checked = processes.python(processes.CHECKS, name, package=package, FASTCELL_VECTOR_BITS=bits, FASTCELL_CACHE="0")
     assert checked.stdout.startswith(str(package)), checked.stderr  # not another installation
     return checked
