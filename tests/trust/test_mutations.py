@@ -160,6 +160,24 @@ CHECKED = {
     "a small call takes any rule": Mutant("calls", CALLS, "B, likes[2], likes[2]):", "B, likes[2] + 3, likes[2]):"),
     "a small call writes over its input": Mutant("calls", CALLS, "return last <= other_first or", "return True or"),
     "threads begin with nothing": Mutant("lanes", "scan/dispatch.py", "begin, step, 0, 1,", "step, step, 0, 1,"),
+    "a reset's h goes to zero instead of initial_state": Mutant(
+        "resets",
+        LSTM,
+        "_begin(h_0, hs + old + r * h_row, h_row // size, like)",
+        "_zero(hs + old + r * h_row, returned, like)",
+    ),
+    "a reset's c goes to zero instead of initial_state": Mutant(
+        "resets",
+        LSTM,
+        "                            _begin(c_0, cs + r * c_row, c_row // size, like)",
+        "                            _zero(cs + r * c_row, hidden, like)",
+    ),
+    "a row without a state begins with zeros": Mutant(
+        "resets",
+        LSTM,
+        "            _begin(c_0, cs + r * c_row, c_row // size, like)\n            if given",
+        "            _zero(cs + r * c_row, hidden, like)\n            if given",
+    ),
     "a cell's second row reads the first's h": Mutant(
         "cell",
         CELL,
