@@ -236,6 +236,8 @@ def test_the_first_calls_of_many_threads_share_one_pool():
 
     def call(_):
         together.wait()
+        pieces = [(k, k + 1) for k in range(64)]
+        assert _threads.run(lambda first, last: time.sleep(0.005) or first, pieces) == [*range(64)]
         return [fc.toy_scan(x1, x2, x3, threads=64).y for _ in range(3)]
 
     with ThreadPoolExecutor(32) as pool:
@@ -246,10 +248,12 @@ def test_the_first_calls_of_many_threads_share_one_pool():
 
 
 def test_threads_are_used_again():
+    def started():
+        return sum(thread.name == "fastcell" for thread in threading.enumerate())
+
+    before = started()  # those of other tests' pools, too
     with ThreadPoolExecutor(1) as other:
         for _ in range(20):
             other.submit(_threads.run, lambda first, last: time.sleep(0.001), PIECES).result()
-    idle = {id(helper) for helper in _threads._pool.idle}
-    names = [thread.name for thread in threading.enumerate() if thread.name == "fastcell"]
-    assert len(idle) == len(_threads._pool.idle)
-    assert 1 <= len(names) <= 64 + 64
+    assert 1 <= started() < before + 40  # of 100 that helped, were each a new one; some may be late
+    assert len({id(helper) for helper in _threads._pool.idle}) == len(_threads._pool.idle)
