@@ -168,6 +168,24 @@ def lstm():
                     )
 
 
+def resets():
+    """Rows that begin with a learned state or go back to it, beside rows that go on."""
+    from tests.lstm import test_lstm
+
+    reset = (np.arange(12).reshape(4, 3) % 5 == 3).tolist()
+    for P in (0, 2):
+        start = test_lstm.normal((2, P or 5), seed=1), test_lstm.normal((2, 5), seed=2)
+        net = fc.LSTM(3, 5, 2, proj_size=P, initial_state=start, seed=0)
+        x, lists = test_lstm.normal((4, 3, 3)), [part.astype(float).tolist() for part in start]
+        given = tuple(test_lstm.normal((2, 3, part.shape[1]), seed=3) for part in start)
+        for state in (given, None):
+            y, (h, c) = net(x, state, reset=reset)
+            first = given if state is not None else [part[:, None].repeat(3, 1) for part in start]
+            wanted = test_lstm.by_oracle(net, x, first, reset=reset, initial_state=lists)
+            for name, got, want in zip("yhc", (y, h, c), wanted, strict=True):
+                assert np.abs(got - want).max() < 1e-5, f"{name}, projected to {P}"
+
+
 def cell():
     """Steps beside the whole sequence: rows alone and together, tails, two groups at once."""
     from tests.lstm import test_lstm
@@ -188,7 +206,7 @@ CHECKS = {
     check.__name__: check
     for check in (
         columns, strips, registers, calls, sequence, overflowing_floats, keyed, integers, other_rules,
-        gated_columns, gated_strips, gated_keyed, lstm, cell,
+        gated_columns, gated_strips, gated_keyed, lstm, resets, cell,
     )
 }  # fmt: skip
 

@@ -165,6 +165,24 @@ CHECKED = {
     ),
     "a small call writes over its input": Mutant("calls", CALLS, "return first < other_last and", "return False and"),
     "threads begin with nothing": Mutant("registers", "scan/dispatch.py", "begin, step, 0, 1,", "step, step, 0, 1,"),
+    "a reset's h goes to zero instead of initial_state": Mutant(
+        "resets",
+        LSTM,
+        "_begin(h_0, hs + old + r * h_row, h_row // size, like)",
+        "_zero(hs + old + r * h_row, returned, like)",
+    ),
+    "a reset's c goes to zero instead of initial_state": Mutant(
+        "resets",
+        LSTM,
+        "                            _begin(c_0, cs + r * c_row, c_row // size, like)",
+        "                            _zero(cs + r * c_row, hidden, like)",
+    ),
+    "a row without a state begins with zeros": Mutant(
+        "resets",
+        LSTM,
+        "            _begin(c_0, cs + r * c_row, c_row // size, like)\n            if given",
+        "            _zero(cs + r * c_row, hidden, like)\n            if given",
+    ),
     "a cell's second row reads the first's h": Mutant(
         "cell",
         CELL,

@@ -1,6 +1,7 @@
 """from_torch over what PyTorch's users have: checkpoints, parametrised and quantised modules, TorchScript, files."""
 
 import argparse
+import warnings
 from collections import OrderedDict
 
 import numpy as np
@@ -252,6 +253,31 @@ def test_a_script_of_a_cell_or_an_lstm_alone(torch, tmp_path):
     for script in (torch.jit.script(lstm), torch.jit.trace(lstm, torch.zeros(B, T, I))):
         same_weights(from_torch(script), lstm)
         assert from_torch(script)["batch_first"] is True
+
+
+def test_a_frozen_script_of_what_is_not_read_there(torch, tmp_path):
+    class Holder(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x)
+
+    cell, lstm = Holder(torch.nn.LSTMCell(I, H)).eval(), Holder(torch.nn.LSTM(I, H)).eval()
+    dynamic = torch.ao.quantization.quantize_dynamic
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        whole, cells = dynamic(lstm, {torch.nn.LSTM}), dynamic(cell, {torch.nn.LSTMCell})
+    for model in (cell, whole, cells):
+        x = torch.zeros(*((T,) if model is whole else ()), B, I)
+        made = [torch.jit.freeze(torch.jit.script(model)), torch.jit.freeze(torch.jit.trace(model, x).eval())]
+        for script in made:
+            torch.jit.save(script, tmp_path / "a.pt")
+            for source in (script, tmp_path / "a.pt"):
+                refuses(
+                    lambda source=source: from_torch(source), ValueError, "as it was before torch.jit.freeze", "got"
+                )
 
 
 def per_channel(torch):
