@@ -11,9 +11,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from fastcell._checks import Array
+from fastcell._checks import Array, round_up
 from fastcell._jit import features, helper
-from fastcell.lstm.layout import VECTOR, round_up
+from fastcell.lstm.layout import VECTOR
 from fastcell.lstm.tile import Tile
 from fastcell.simd.vector import (
     FLOAT32,

@@ -15,9 +15,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastcell._checks import Array
+from fastcell._checks import Array, ceil_div, round_up
 from fastcell._jit import VECTOR_BITS, features
-from fastcell.lstm.layout import GROUP, VECTOR, ceil_div, round_up
+from fastcell.lstm.layout import GROUP, VECTOR
 from fastcell.lstm.tile import Tile
 from fastcell.simd.vector import (
     FLOAT32,

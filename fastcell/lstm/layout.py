@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastcell._checks import Array
+from fastcell._checks import Array, ceil_div, round_up
 from fastcell._jit import VECTOR_BITS, inline, kernel
 from fastcell.simd.vector import INT64, load_scalar, store_scalar
 
@@ -28,16 +28,6 @@ _STATE, _GATES = 1 << 19, 1 << 18  # bytes of scratch a thread spends on a block
 _SCRATCH = 1_900_000  # and at most, where that leaves fewer
 _ROWS = 11 * TILE  # that a block has at most
 _SHARED = 3 << 22  # bytes of weights that a core may hope to find in the last cache: larger ones want large blocks
-
-
-def ceil_div(a: int, b: int) -> int:
-    """a / b, rounded up."""
-    return -(-a // b)
-
-
-def round_up(a: int, b: int) -> int:
-    """The first multiple of b that is not below a."""
-    return ceil_div(a, b) * b
 
 
 class Sizes(NamedTuple):
@@ -185,7 +175,9 @@ def scratch(layers: tuple[Sizes, ...], rows: int, steps: int) -> tuple[int, int,
     weights = size.gate_row * size.returned
     most = _SCRATCH // (a_row + size.gate_row + 8) if weights > _SHARED else _STATE // a_row
     block = min(_ROWS, max(most // TILE, 1) * TILE)
-    block = min(rows, round_up(ceil_div(rows, ceil_div(rows, block)), TILE))  # equal blocks, each of whole tiles
+    block = min(
+        rows, round_up(ceil_div(rows, ceil_div(rows, block)), TILE)
+    )  # equal blocks, each a whole number of tiles
     stretch = min(max(_GATES // size.gate_row, TILE, block), block * max(steps, 1))
     stretch = max(stretch // block, 1) * block
     x_operand = max(size.x_operand for size in layers)

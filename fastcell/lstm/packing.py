@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastcell import _memory
-from fastcell._checks import Array
+from fastcell._checks import Array, round_up
 from fastcell._jit import CACHE_TOKEN
 from fastcell.lstm import layout
 from fastcell.lstm.arithmetic import ARITHMETICS
 from fastcell.lstm.config import STANDARD, Config, suffix
-from fastcell.lstm.layout import GROUP, VECTOR, Sizes, round_up
+from fastcell.lstm.layout import GROUP, VECTOR, Sizes
 from fastcell.simd.activations import BOUNDED, KNOWN
 from fastcell.simd.vector import address
 

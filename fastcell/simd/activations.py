@@ -49,7 +49,7 @@ KNOWN = {
 }
 """Each activation's number, and the alpha and beta that it has by default (ONNX's)."""
 
-BOUNDED = frozenset((SIGMOID, TANH, HARD_SIGMOID, SOFTSIGN))
+BOUNDED = frozenset((SIGMOID, TANH))
 """Those that never leave [-1, 1]."""
 
 

@@ -8,9 +8,9 @@ import pytest
 
 import fastcell as fc
 from fastcell.__main__ import main
+from tests.helpers.keras_2_files import as_lstm, cudnn, entry, keras_2, sequential, stored
 from tests.helpers.keras_models import COPY_WARNING, model
-from tests.weights.test_keras_2 import I as INPUTS
-from tests.weights.test_keras_2 import as_lstm, cudnn, entry, keras_2, sequential, stored
+from tests.helpers.keras_models import I as INPUTS
 
 pytestmark = [
     COPY_WARNING,

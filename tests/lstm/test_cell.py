@@ -13,35 +13,8 @@ from numba import njit, prange
 import fastcell as fc
 from fastcell.lstm.layout import LAYER
 from tests.helpers import processes
-from tests.lstm.test_lstm import normal
-
-OPTIONS = {
-    "plain": {},
-    "projection": {"proj_size": 5},
-    "peepholes, clip": {"peepholes": True, "clip": 0.5},
-    "coupled": {"coupled": True},
-    "activations": {"activations": ("hard_sigmoid", "softsign", ("elu", 0.5))},
-    "no bias": {"bias": False},
-}
-
-
-def states(lstm, rows, layers=()):
-    """Random (h, c) of one step: rows is () or (B,)."""
-    shapes = (*layers, *rows, lstm.output_size), (*layers, *rows, lstm.hidden_size)
-    return tuple(normal(shape, lstm.dtype, seed) for seed, shape in enumerate(shapes))
-
-
-def whole(lstm, x, h, c):
-    """A call over the sequence, with states without an axis of layers."""
-    rows = x.shape[1:-1]
-    y, (h, c) = lstm(x, (h.reshape(1, *h.shape), c.reshape(1, *c.shape)), threads=1)
-    return y, h.reshape(*rows, -1), c.reshape(*rows, -1)
-
-
-@njit
-def through(params, x, h, c):
-    for t in range(len(x)):
-        fc.lstm_step(params, x[t], h, c)
+from tests.helpers.cells import OPTIONS, states, through, whole
+from tests.helpers.lstms import normal
 
 
 @pytest.mark.parametrize("rows", [(), (1,), (2,), (7,), (70,)])

@@ -16,7 +16,8 @@ import fastcell as fc
 from fastcell import oracle
 from fastcell.__main__ import main
 from fastcell._cli import demo as _demo
-from tests.lstm.test_lstm import TOLERANCE, configurations, function, normal
+from tests.helpers.lstm_options import configurations
+from tests.helpers.lstms import TOLERANCE, function, normal
 
 # ---- LSTM.trace ----
 

@@ -17,7 +17,7 @@ import pytest
 import fastcell as fc
 from fastcell import _memory
 from fastcell.__main__ import main
-from tests.cli import test_main
+from tests.helpers import commands
 
 pytestmark = pytest.mark.usefixtures("limited", "nothing_large")
 
@@ -297,7 +297,7 @@ def test_simulations_that_fit_no_memory(capsys, option, number):
 @pytest.fixture
 def files(tmp_path):
     fc.LSTM(6, 5, seed=0).save(tmp_path / "w.safetensors")
-    np.save(tmp_path / "x.npy", test_main.steps(20, 2, 6))
+    np.save(tmp_path / "x.npy", commands.steps(20, 2, 6))
     return tmp_path
 
 

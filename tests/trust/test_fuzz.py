@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import fastcell as fc
 from tests.helpers import draws, expected, processes
-from tests.lstm.test_lstm import by_oracle
+from tests.helpers.lstms import by_oracle
 
 ROOM = 1 << 32  # bytes beside what is mapped already: enough to compile, too little for the sizes below
 

@@ -43,6 +43,13 @@ def test_the_guard_sees_one_byte():
     assert run.stdout == "about to read past the end\n"
 
 
+def test_a_guard_that_is_not_where_arrays_are_made_is_noticed(monkeypatch):
+    """As after a move into a module of another name."""
+    monkeypatch.setattr(guard_checks, "MODULES", [])
+    with pytest.raises(AssertionError, match=r"^keys \(1, 1\): 0 arrays of its own are guarded, 2 expected"):
+        guard_checks.keys_and_rows()
+
+
 CHECKED = {"NUMBA_BOUNDSCHECK": "1"}
 OUTSIDE = """
 import numpy as np

@@ -5,8 +5,8 @@ import pytest
 
 import fastcell as fc
 from fastcell.weights import from_keras
+from tests.helpers.imported import CLOSE, refuses, well_formed
 from tests.helpers.keras_models import COPY_WARNING, H, I, model, random
-from tests.helpers.numpy_lstm import CLOSE, refuses, well_formed
 
 T, B = 7, 3
 

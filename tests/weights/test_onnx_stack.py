@@ -7,11 +7,11 @@ import pytest
 
 import fastcell as fc
 from fastcell.weights import from_onnx
-from tests.helpers.numpy_lstm import CLOSE, B, H, I, T, random, refuses, run, well_formed
+from tests.helpers.imported import CLOSE, B, H, I, T, random, refuses, run, well_formed
 
 onnx = pytest.importorskip("onnx", reason="from_onnx needs onnx: pip install 'fastcell[weights]'")
 
-from tests.weights.test_onnx import arrays, constant, joined, lstm, make, model, value  # noqa: E402, once onnx is there
+from tests.helpers.onnx_models import arrays, constant, joined, lstm, make, model, value  # noqa: E402, once onnx is there
 
 
 def stacked(layers, D=1, between="legacy", shape=(T, B, I), direction=None, first_rows=False, states=False):

@@ -9,7 +9,7 @@ import pytest
 
 import fastcell as fc
 from fastcell.weights import from_torch
-from tests.helpers.numpy_lstm import CLOSE, B, H, I, T, random, refuses, run, state, well_formed
+from tests.helpers.imported import CLOSE, B, H, I, T, random, refuses, run, state, well_formed
 
 # PyTorch has deprecated torch.jit and its own quantisation; what they made is still there.
 pytestmark = [
