@@ -129,7 +129,7 @@ class LSTMCell:
         """The arithmetic of the products."""
         return self._source[0].precision
 
-    def with_precision(self, precision: str) -> Self:
+    def with_precision(self, precision: str | None) -> Self:
         """The same weights in another arithmetic, as `LSTM.with_precision`."""
         lstm, layer, direction = self._source
         other = copy.copy(self)

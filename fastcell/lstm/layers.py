@@ -75,12 +75,12 @@ class Layers(Config):
             for name, scale in self._scales.items()
         }
 
-    def with_precision(self, precision: str) -> Self:
+    def with_precision(self, precision: str | None) -> Self:
         """The same weights in another arithmetic: what they are rounded from stays as it was given.
 
         Parameters
         ----------
-        precision : "float32", "bfloat16" or "int8"; of an LSTM of float64 "float64" alone
+        precision : "float32", "bfloat16" or "int8"; of an LSTM of float64 "float64" alone. None for the dtype's.
 
         Raises
         ------
