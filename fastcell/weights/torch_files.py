@@ -8,6 +8,8 @@ import warnings
 import zipfile
 from typing import Any
 
+from fastcell import _memory
+
 _DAMAGE = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError,
     RecursionError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile,
@@ -21,8 +23,12 @@ def opened(path: Any) -> Any:
     jit: Any = torch.jit
     with open(path, "rb"):
         pass  # Python's errors say more
+    members = _members(path)
+    # PyTorch packs nothing, but reads what somebody else has packed
+    size = sum(member.file_size for member in members) or os.path.getsize(path)
+    _memory.check(2 * size, "tensors in the file {}", path)
     try:
-        if _is_script(path):
+        if any(member.filename.endswith("/constants.pkl") for member in members):
             with warnings.catch_warnings():
                 # PyTorch has deprecated all of torch.jit; files of it stay.
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -39,8 +45,10 @@ def opened(path: Any) -> Any:
         raise ValueError(f"source must be a file of torch.save or torch.jit.save, got {path} ({told})") from error
 
 
-def _is_script(path: Any) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+def _members(path: Any) -> list[zipfile.ZipInfo]:
+    """What a zip claims to hold, nothing where the file is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except _DAMAGE:  # PyTorch says what is wrong
+        return []

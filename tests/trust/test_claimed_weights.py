@@ -1,5 +1,7 @@
 """What a file of weights claims: refused in words before any of it is allocated, under a limit on memory."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,33 @@ def test_integers_that_widen_beyond_what_there_is(tmp_path, monkeypatch):
     onnx.save(model([node], elsewhere("q", TensorProto.INT8, (1, 8, 2**23), "q.bin"), scale), tmp_path / "m.onnx")
     with pytest.raises(MemoryError, match=r"^DequantizeLinear of \['W'\] would take 1\.0 GiB of memory"):
         fc.LSTM.from_onnx(tmp_path / "m.onnx")
+
+
+# ---- PyTorch ----
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.:DeprecationWarning")
+@pytest.mark.parametrize("script", [False, True])
+def test_a_packed_checkpoint_that_claims_too_much(torch, tmp_path, script):
+    lstm = torch.nn.LSTM(1, 2)
+    if script:
+        torch.jit.save(torch.jit.script(lstm), tmp_path / "a.pt")
+    else:
+        torch.save(lstm.state_dict(), tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as plain, zipfile.ZipFile(tmp_path / "b.pt", "w") as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name), zipfile.ZIP_DEFLATED)
+        more = zipfile.ZipInfo(name.partition("/")[0] + "/data/99")
+        more.compress_type = zipfile.ZIP_DEFLATED
+        with packed.open(more, "w", force_zip64=True) as file:
+            for _ in range(64):
+                file.write(bytes(2**24))
+    assert (tmp_path / "b.pt").stat().st_size < 2**21
+    with pytest.raises(MemoryError, match=rf"^tensors in the file .*b\.pt {IS_FREE}"):
+        fc.LSTM.from_torch(tmp_path / "b.pt")
+
+
+def test_a_checkpoint_with_a_hole(torch, tmp_path):
+    hole(tmp_path / "a.pt", 2**40)
+    with pytest.raises(MemoryError, match=rf"^tensors in the file .*a\.pt {IS_FREE}"):
+        fc.LSTM.from_torch(tmp_path / "a.pt")
