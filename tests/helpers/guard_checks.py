@@ -17,6 +17,7 @@ from fastcell._checks import round_up
 from fastcell.lstm import api as lstm
 from fastcell.lstm import driver
 from fastcell.scan import arguments, dispatch, small_calls
+from fastcell.scan.gated_registers import GROUP, SEGMENT
 from fastcell.simd.vector import LANES
 from tests.helpers import problems
 
@@ -200,6 +201,15 @@ def _gated(dtype):
             _same(call, arrays, f"gated_scan {dtype} broadcast ({T}, {B})")
     for T in LENGTHS[:6]:
         _same(call, [*problems.gates((T,), dtype), np.empty(T, dtype)], f"gated_scan {dtype} ({T},)")
+    for T, threads in itertools.product((512, 513, 5 * GROUP - 1, 5 * GROUP + 7, SEGMENT, 2 * SEGMENT + 3), (1, 2)):
+
+        def long(*arrays, count=threads):
+            return call(*arrays, threads=count)
+
+        arrays = [*problems.gates((T,), dtype), np.empty(T, dtype)]
+        _same(long, arrays, f"gated_scan {dtype} ({T},), {threads} threads")
+        arrays[1:3] = (np.full(1, number, dtype) for number in (0.9, 0.1))  # one gate for all steps
+        _same(long, arrays, f"gated_scan {dtype} ({T},), one gate, {threads} threads")
 
 
 def gated_float32():

@@ -42,6 +42,7 @@ for options in ({"proj_size": 5}, {"peepholes": True, "coupled": True, "clip": 0
 LSTM, CELL = "lstm/kernels.py", "lstm/cell_kernels.py"
 KERNELS, GATED = "scan/toy_kernels.py", "scan/gated_kernels.py"
 REGISTERS, CALLS = "scan/toy_registers.py", "scan/toy_calls.py"
+GATED_REGISTERS = "scan/gated_registers.py"
 MUTANTS = {
     "none": (KERNELS, "", ""),
     "a reset keeps": (KERNELS, "return select(r == -1, 0, a), overflow", "return a, overflow"),
@@ -164,6 +165,23 @@ CHECKED = {
         "calls", CALLS, "has_other_rules(p3, T, B, p3[3])", "has_other_rules(p3, T, B, p3[3] + 3)"
     ),
     "a small call writes over its input": Mutant("calls", CALLS, "return first < other_last and", "return False and"),
+    "eight steps begin with nothing": Mutant(
+        "gated_column", GATED_REGISTERS, "here = fma(g, memory, b)", "here = fma(g, memory - memory, b)"
+    ),
+    "gates of eight steps taken for those of four": Mutant(
+        "gated_column", GATED_REGISTERS, "b), g * move_up(g, 4, 1.0)", "b), g * 1.0"
+    ),
+    "one gate's power is off": Mutant(
+        "gated_column", GATED_REGISTERS, "product = f4 * move_up(f4, 4, 1.0)", "product = f4 * move_up(f4, 4, 0.5)"
+    ),
+    "tiny products believed": Mutant("gated_column", GATED_REGISTERS, "TINY = 2.0**-120", "TINY = 0.0"),
+    "sums that overflow believed": Mutant("gated_column", GATED_REGISTERS, "SQUARES = 1e280", "SQUARES = 1e999"),
+    "a segment's sums forget the memory before": Mutant(
+        "gated_column", GATED_REGISTERS, "return gain * memory + total, sure", "return total, sure"
+    ),
+    "threads begin otherwise than one": Mutant(
+        "gated_column", GATED_REGISTERS, "if last < stop and well:", "if last > stop and well:"
+    ),
     "threads begin with nothing": Mutant("registers", "scan/dispatch.py", "begin, step, 0, 1,", "step, step, 0, 1,"),
     "a cell's second row reads the first's h": Mutant(
         "cell",
