@@ -9,6 +9,7 @@ import numpy as np
 
 import fastcell as fc
 from fastcell.scan import small_calls
+from fastcell.scan.gated_registers import GROUP, SEGMENT
 from tests.helpers import expected, lstms
 
 small = small_calls.SMALL
@@ -154,6 +155,33 @@ def gated_keyed():
     expected.agree(fc.gated_scan(*arrays, keys=keys), expected.gated(*arrays, keys=keys))
 
 
+def gated_column():
+    """A long column, in registers: gates that vary and one for all steps, gates of 0 and tiny ones, threads."""
+    n = 3 * SEGMENT + 2 * GROUP + 5
+    rng = np.random.default_rng(5)
+    x, i, o = (rng.uniform(-1, 1, n) for _ in range(3))
+    zero = np.where(np.arange(n) % 1000 == 1, 0.0, 1.0)
+    for name, f in (
+        ("random", rng.random(n)),
+        ("signed", -rng.random(n)),
+        ("zero", zero),
+        ("slow", 1 - 1e-5 * rng.random(n)),
+        ("one", 0.99),
+    ):
+        wanted, (bound, last) = expected.gated(x, f, i, o), expected.gated_rounding(x, f, i, o, 0.0)
+        alone = fc.gated_scan(x, f, i, o, threads=1)
+        assert (np.abs(alone.y - wanted.y) <= bound).all(), name
+        assert abs(alone.state - wanted.state) <= last, name
+        both = fc.gated_scan(x, f, i, o, threads=2)
+        assert both.y.tobytes() == alone.y.tobytes(), f"{name}, bits of two threads"
+    x, f, large = np.zeros(1200), np.ones(1200), np.float64(1e140)
+    f[705:707] = 1e-160  # their product has few digits left
+    expected.agree(fc.gated_scan(x, f, 1.0, 1.0, state=large), expected.gated(x, f, 1.0, 1.0, state=large))
+    x[:5] = 0.0, 1.5e308, 1.5e308, -1.5e308, -1.5e308
+    with np.errstate(all="ignore"):
+        expected.agree(fc.gated_scan(x, 1.0, 1.0, 1.0), expected.gated(x, 1.0, 1.0, 1.0))
+
+
 def _lstm(dtypes, **options):
     for dtype in dtypes:
         for H, P in ((9, 0), (40, 7)):
@@ -234,7 +262,7 @@ CHECKS = {
     check.__name__: check
     for check in (
         columns, strips, registers, calls, sequence, overflowing_floats, keyed, integers, other_rules,
-        gated_columns, gated_strips, gated_keyed, lstm_plain, lstm_float64, lstm_special, resets, bfloat16, int8, cell,
+        gated_columns, gated_strips, gated_keyed, gated_column, lstm_plain, lstm_float64, lstm_special, resets, bfloat16, int8, cell,
     )
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from tests.helpers import processes
 LSTM, CELL, GATES, PRODUCTS = (f"lstm/{name}.py" for name in ("kernels", "cell_kernels", "gates", "products"))
 KERNELS, GATED = "scan/toy_kernels.py", "scan/gated_kernels.py"
 REGISTERS, CALLS = "scan/toy_registers.py", "scan/toy_calls.py"
+GATED_REGISTERS = "scan/gated_registers.py"
 
 
 class Mutant(NamedTuple):
@@ -161,6 +162,23 @@ MUTANTS = {
     ),
     "int8 takes h before it is projected for h": Mutant(
         "int8", LSTM, "operand_at(kind, h, room.h_operands", "operand_at(kind, room.full, room.h_operands"
+    ),
+    "eight steps begin with nothing": Mutant(
+        "gated_column", GATED_REGISTERS, "here = fma(g, memory, b)", "here = fma(g, memory - memory, b)"
+    ),
+    "gates of eight steps taken for those of four": Mutant(
+        "gated_column", GATED_REGISTERS, "b), g * move_up(g, 4, 1.0)", "b), g * 1.0"
+    ),
+    "one gate's power is off": Mutant(
+        "gated_column", GATED_REGISTERS, "product = f4 * move_up(f4, 4, 1.0)", "product = f4 * move_up(f4, 4, 0.5)"
+    ),
+    "tiny products believed": Mutant("gated_column", GATED_REGISTERS, "TINY = 2.0**-120", "TINY = 0.0"),
+    "sums that overflow believed": Mutant("gated_column", GATED_REGISTERS, "SQUARES = 1e280", "SQUARES = 1e999"),
+    "a segment's sums forget the memory before": Mutant(
+        "gated_column", GATED_REGISTERS, "return gain * memory + total, sure", "return total, sure"
+    ),
+    "threads begin otherwise than one": Mutant(
+        "gated_column", GATED_REGISTERS, "if last < stop and well:", "if last > stop and well:"
     ),
     "gated tail columns come from elsewhere": Mutant("gated_columns", GATED, "tail, last - LANES", "tail, first"),
 }
