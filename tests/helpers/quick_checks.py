@@ -262,7 +262,8 @@ CHECKS = {
     check.__name__: check
     for check in (
         columns, strips, registers, calls, sequence, overflowing_floats, keyed, integers, other_rules,
-        gated_columns, gated_strips, gated_keyed, gated_column, lstm_plain, lstm_float64, lstm_special, resets, bfloat16, int8, cell,
+        gated_columns, gated_strips, gated_keyed, gated_column, lstm_plain, lstm_float64, lstm_special, resets,
+        bfloat16, int8, cell,
     )
 }  # fmt: skip
 
