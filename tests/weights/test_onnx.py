@@ -568,6 +568,7 @@ def test_integers_are_saved_as_they_are(tmp_path):
     lstm = fc.LSTM.from_onnx(proto)
     lstm.save(tmp_path / "a.safetensors")
     again = fc.LSTM.load(tmp_path / "a.safetensors")
+    assert again.precision == "int8"
     for name in ("weight_ih_l0", "weight_hh_l0"):
         for got, want in zip(again.quantized()[name], from_onnx(proto)["weights"][name], strict=True):
             np.testing.assert_array_equal(got, want, strict=True)
