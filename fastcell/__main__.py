@@ -80,6 +80,12 @@ def _add_lstm(lstm: argparse.ArgumentParser) -> None:
     lstm.add_argument("--prefix", default="", help="of the LSTM's names in .safetensors or PyTorch's, of several LSTMs")
     lstm.add_argument("--layer", metavar="NAME", nargs="+", help="Keras's layers that make the LSTM, of several")
     lstm.add_argument("--node", help="of an ONNX model, where it has several LSTMs")
+    lstm.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16", "int8"),
+        help="of the products (default: that of the weights, int8 where FILE holds integers). A state is float32 in "
+        "each, so that a run may go on in another",
+    )
     lstm.add_argument("-o", "--output", metavar="Y.npy", type=Path, required=True, help="(T, B, D*H) or (T, D*H)")
     lstm.add_argument(
         "--state",

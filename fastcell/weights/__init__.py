@@ -16,6 +16,11 @@ from fastcell.weights.torch import from_torch
 __all__ = ["Importers", "from_flax", "from_keras", "from_onnx", "from_safetensors", "from_torch", "load", "save"]
 
 
+def _in_precision(arguments: dict[str, Any], precision: str | None) -> dict[str, Any]:
+    """What a source's weights are multiplied in, unless something else is asked for."""
+    return arguments if precision is None else arguments | {"precision": precision}
+
+
 class Importers:
     """LSTM's ways in and out of files and other libraries."""
 
@@ -94,7 +99,11 @@ class Importers:
         LSTM
             It takes batch_first from a module or script, too. Dropout, which acts in training alone, is left out.
             Weights under weight_norm, spectral_norm, pruning or weight drop (`_raw`) are those that the module computes
-            with. Quantised ones are widened to float32: PyTorch rounds x and h to integers as well, which is not done.
+            with. Of one that quantize_dynamic made of qint8, precision is "int8" and the integers are taken as they
+            are, scales of a whole weight or one a row; only where int8 can't hold them (a zero point that leaves less
+            than -128 or more than 127) are the numbers they stand for rounded anew, by blocks. x and h are rounded by
+            this package's rule, not PyTorch's: a row and step have a scale of their own. "float32" widens integers, as
+            always where some weights are floats, and for float16.
 
         Raises
         ------
@@ -114,7 +123,7 @@ class Importers:
         >>> fc.LSTM.from_torch(weights).hidden_size
         2
         """
-        return cls(**from_torch(source, prefix), precision=precision)
+        return cls(**_in_precision(from_torch(source, prefix), precision))
 
     @classmethod
     def from_onnx(cls, model: Any, node: str | list[str] | None = None, *, precision: str | None = None) -> Self:
@@ -137,7 +146,11 @@ class Importers:
         Returns
         -------
         LSTM
-            Its y is (T, B, D*H), where ONNX has (T, D, B, H).
+            Its y is (T, B, D*H), where ONNX has (T, D, B, H). Of DynamicQuantizeLSTM, precision is "int8" and the
+            integers are taken as they are, scales of a whole weight or one a unit and gate, uint8 less its zero point;
+            only where int8 can't hold them are the numbers they stand for rounded anew, by blocks. x and h are rounded
+            by this package's rule: a row and step have a scale of their own. "float32" widens integers, as in a stack
+            of which some layers hold floats; an LSTM behind DequantizeLinear is one of floats.
 
         Raises
         ------
@@ -153,7 +166,7 @@ class Importers:
             What is left out and is to be given in a call: a state that other nodes compute or that differs from row to
             row (`state=`), lengths that are no input of the model's (`lengths=`).
         """
-        return cls(**from_onnx(model, node), precision=precision)
+        return cls(**_in_precision(from_onnx(model, node), precision))
 
     @classmethod
     def from_keras(cls, source: Any, layer: str | list[str] | None = None, *, precision: str | None = None) -> Self:

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastcell._checks import Array
-from fastcell.weights.common import arguments, shaped, widened
+from fastcell.lstm.config import Quantized
+from fastcell.weights.common import arguments, precision_of, shaped, widened
+from fastcell.weights.integers import taken
 
 if TYPE_CHECKING:
     from fastcell.weights.onnx_graph import Node
@@ -50,7 +52,8 @@ def from_onnx(model: Any, node: str | list[str] | None = None) -> dict[str, Any]
     dict
         Keyword arguments of LSTM, with weights in float32 or, where the node's are, in float64. `batch_first` is
         there, and True, for layout = 1 and behind a Transpose of the graph's input; `initial_state` where a constant
-        one is not zero. Quantised weights are given as the numbers that they stand for.
+        one is not zero. A DynamicQuantizeLSTM's weights are `Quantized` where int8 can take the integers as they are,
+        and else the numbers that they stand for; `precision` is there with these nodes.
 
     Warns
     -----
@@ -88,11 +91,19 @@ def _node_arguments(node: "Node") -> dict[str, Any]:
     if clip is not None and not clip > 0:
         raise ValueError(f"clip of node {node.label!r} must be above 0, got {clip}")
     W, R, B, P = _node_weights(node, D)
+    held = (
+        {} if node.operator[1] == "LSTM" else {"weight_ih": _integers(node, 1, 8), "weight_hh": _integers(node, 2, 10)}
+    )
     H = R.shape[2]
-    weights = {}
+    weights: dict[str, Any] = {}
     for d, end in enumerate(["_l0", "_l0_reverse"][:D]):
-        weights[f"weight_ih{end}"] = _reordered(W[d], _GATES)
-        weights[f"weight_hh{end}"] = _reordered(R[d], _GATES)
+        for name, x in (("weight_ih", W), ("weight_hh", R)):
+            q = held[name][d] if held else None
+            weights[name + end] = (
+                _reordered(x[d], _GATES)
+                if q is None
+                else Quantized(_reordered(q.values, _GATES), _reordered(q.scale, _GATES))
+            )
         if B is not None:
             weights[f"bias_ih{end}"] = _reordered(B[d, : 4 * H], _GATES)
             weights[f"bias_hh{end}"] = _reordered(B[d, 4 * H :], _GATES)
@@ -109,6 +120,7 @@ def _node_arguments(node: "Node") -> dict[str, Any]:
         coupled=node.attribute("input_forget", "int", 0) != 0,
         clip=clip,
         activations=_activations(node, D),
+        **precision_of([bool(held)]),
     )
 
 
@@ -162,6 +174,16 @@ def _quantised(node: "Node", k: int, letter: str, at: int, D: int) -> Array | No
             raise ValueError(f"{told} of node {node.label!r} must have shape (D,) or (D, 4*H), got {p.shape}")
     scale, zero = scale.reshape(D, 1, -1), None if zero is None else zero.reshape(D, 1, -1)
     return dequantized(x, scale, zero).transpose(0, 2, 1)
+
+
+def _integers(node: "Node", k: int, at: int) -> list[Quantized | None]:
+    """What `_quantised` has checked, for each direction as int8 takes it, gates in ONNX's order."""
+    x, scale, zero = node.input(k, ""), node.input(at, ""), node.input(at + 1, "")
+    assert x is not None
+    assert scale is not None
+    D = len(x)
+    scale, zero = scale.reshape(D, -1), np.zeros((D, 1), np.int8) if zero is None else zero.reshape(D, -1)
+    return [taken(x[d].T, scale[d], zero[d]) for d in range(D)]
 
 
 def _activations(node: "Node", D: int) -> tuple[Any, ...]:

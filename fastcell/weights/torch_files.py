@@ -28,12 +28,14 @@ def opened(path: Any) -> Any:
     size = sum(member.file_size for member in members) or os.path.getsize(path)
     _memory.check(2 * size, "tensors in the file {}", path)
     try:
-        if any(member.filename.endswith("/constants.pkl") for member in members):
-            with warnings.catch_warnings():
-                # PyTorch has deprecated all of torch.jit; files of it stay.
-                warnings.simplefilter("ignore", DeprecationWarning)
+        with warnings.catch_warnings():
+            # PyTorch has deprecated all of torch.jit; files of it stay.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            if any(member.filename.endswith("/constants.pkl") for member in members):
                 return jit.load(os.fspath(path), map_location="cpu")
-        return torch.load(path, map_location="cpu", weights_only=True)
+            # PyTorch may take a damaged one for a script's: the error that follows says so, too.
+            warnings.filterwarnings("ignore", "'torch.load' received a zip file", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
         refused = re.search(r"(?:GLOBAL |class )([\w.]+)", str(error)) if "eights only load" in str(error) else None
         if refused:
