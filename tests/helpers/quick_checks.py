@@ -221,6 +221,23 @@ def resets():
                 assert np.abs(got - want).max() < 1e-5, f"{name}, projected to {P}"
 
 
+def streams():
+    """Keys and masks beside each row alone, whose steps are its own."""
+    net, rng = fc.LSTM(3, 9, 2, seed=0), np.random.default_rng(0)
+    x, keys, reset = lstms.normal((60, 3)), rng.integers(0, 7, 60), rng.random(60) < 0.2
+    y, (h, _) = net(x, keys=keys, reset=reset)
+    for k in range(7):
+        alone, (last, _) = net(x[keys == k], reset=reset[keys == k])
+        assert np.array_equal(alone, y[keys == k]), k
+        assert np.array_equal(last, h[:, k]), k
+    net = fc.LSTM(3, 9, bidirectional=True, seed=0)
+    x, mask = lstms.normal((9, 5, 3)), rng.random((9, 5)) < 0.6
+    y = net(x, mask=mask)[0]
+    for b in range(5):
+        assert np.array_equal(net(x[mask[:, b], b])[0], y[mask[:, b], b]), b
+    assert not y[~mask].any()
+
+
 def _steps(precision):
     """Each step from the kernel's own state, since a rounding that tips would go on; blocks of inputs, projections."""
     for I, H, P in ((3, 9, 0), (150, 7, 0), (2, 140, 5)):
@@ -263,7 +280,7 @@ CHECKS = {
     for check in (
         columns, strips, registers, calls, sequence, overflowing_floats, keyed, integers, other_rules,
         gated_columns, gated_strips, gated_keyed, gated_column, lstm_plain, lstm_float64, lstm_special, resets,
-        bfloat16, int8, cell,
+        streams, bfloat16, int8, cell,
     )
 }  # fmt: skip
 

@@ -144,6 +144,11 @@ MUTANTS = {
         '_copy_row(part_of(layer, "first_c"), room.c + r * size.c_row, size.c_row, like)',
         "_zero(room.c + r * size.c_row, size.hidden, like)",
     ),
+    "a stream reads another's events": Mutant(
+        "streams", LSTM, '(of_call(call, "starts") + 8 * b, INT64) + k)', '(of_call(call, "starts"), INT64) + k)'
+    ),
+    "a reset of another step": Mutant("streams", LSTM, "t = _time(call, layer, b, q)", "t = q"),
+    "masked steps keep what was there": Mutant("streams", "lstm/api.py", "y[~there] = 0", "y[~there] += 1"),
     "bfloat16 pairs are swapped": Mutant("bfloat16", "lstm/bfloat16.py", "-1, 2)[..., ::-1]", "-1, 2)"),
     "bfloat16 weights are cut off instead of rounded": Mutant(
         "bfloat16", "lstm/bfloat16.py", "up = word + 0x7FFF + (word >> 16 & 1)", "up = word"
