@@ -11,7 +11,7 @@ from fastcell.lstm.cell import LSTMCell
 from fastcell.lstm.config import STANDARD
 from fastcell.lstm.layers import Layers
 from fastcell.lstm.packing import CellParams
-from fastcell.lstm.rows import Rows, of_keys, of_lengths, of_mask
+from fastcell.lstm.rows import ALL, Rows, of_keys, of_lengths, of_mask
 
 GATE_ORDER = "ifgo"
 """Gates stand in this order in every weight (PyTorch's)."""
@@ -252,6 +252,8 @@ class LSTM(Layers):
     def _rows(self, x: Array, state: Any, lengths: Any, there: Array | None, keys: Any) -> tuple[Rows, int]:
         """Which steps of x, (T, B, I), each row has, and how many rows there are."""
         T, B, _ = x.shape
+        if lengths is None and there is None and keys is None:
+            return ALL, B
         given = [name for name, part in (("lengths", lengths), ("mask", there), ("keys", keys)) if part is not None]
         if len(given) > 1:
             raise ValueError(f"{given[1]} must be None where {given[0]} is given: one says which steps a row has")
@@ -259,8 +261,6 @@ class LSTM(Layers):
             return of_lengths(lengths, T, B), B
         if there is not None:
             return of_mask(there), B
-        if keys is None:
-            return Rows(), B
         if self.bidirectional or self.reverse:
             raise ValueError("keys must be None where a direction runs backwards")
         known = None
@@ -281,17 +281,17 @@ class LSTM(Layers):
             return np.empty((L, B, self.output_size), self.dtype), np.empty((L, B, self.hidden_size), self.dtype)
         if not isinstance(state, tuple | list) or len(state) != 2:
             raise ValueError(f"state must be a pair (h, c), got {type(state).__name__}")
-        found = []
-        for name, given, size, letter in zip(
-            ("state's h", "state's c"), state, (self.output_size, self.hidden_size),
-            ("P" if self.proj_size else "H", "H"), strict=True,
-        ):  # fmt: skip
-            array = _checks.array(name, given, _checks.NUMBERS)
-            shape, letters = ((L, size), f"(L*D, {letter})") if unbatched else ((L, B, size), f"(L*D, B, {letter})")
-            if array.shape != shape:
-                raise ValueError(f"{name} must have shape {letters} = {shape}, got {array.shape}")
-            found.append(np.array(array, self.dtype, order="C").reshape(L, B, size))
-        return found[0], found[1]
+        h = self._part("state's h", state[0], L, B, self.output_size, unbatched)
+        return h, self._part("state's c", state[1], L, B, self.hidden_size, unbatched)
+
+    def _part(self, name: str, given: Any, L: int, B: int, size: int, unbatched: bool) -> Array:
+        """A copy of h or c, (L, B, size), held to its shape."""
+        array = _checks.array(name, given, _checks.NUMBERS)
+        shape = (L, size) if unbatched else (L, B, size)
+        if array.shape != shape:
+            letters = f"(L*D, {'' if unbatched else 'B, '}{'P' if self.proj_size and name.endswith('h') else 'H'})"
+            raise ValueError(f"{name} must have shape {letters} = {shape}, got {array.shape}")
+        return np.array(array, self.dtype, order="C").reshape(L, B, size)
 
     def _flags(self, name: str, given: Any, T: int, B: int, first: bool, unbatched: bool) -> Array:
         """Flags of each step and row as (T, B) bytes."""

@@ -10,7 +10,7 @@ from fastcell.lstm import layout
 from fastcell.lstm.config import Config
 from fastcell.lstm.kernels import lstm_layer
 from fastcell.lstm.packing import Layer
-from fastcell.lstm.rows import Rows
+from fastcell.lstm.rows import ALL, Rows
 from fastcell.simd.vector import address
 
 _ROW = 8  # values' room for what is kept of each row's length
@@ -39,9 +39,9 @@ def run(
     T, B = len(x), x.shape[1]
     spare = np.empty_like(y) if lstm.directions == 2 and lstm.num_layers > 1 else y
     reset = (0, 0, 0) if flags is None else (_at(flags), *flags.strides)
-    sizes = tuple(packed.sizes for packed in layers)
+    sizes = tuple([packed.sizes for packed in layers])
 
-    steps = tuple(0 if part is None else _at(part) for part in rows[1:])
+    steps = (0, 0, 0) if rows is ALL else [0 if part is None else _at(part) for part in rows[1:]]
 
     def some(first: int, last: int, order: int) -> None:
         block, stretch, size = layout.scratch(sizes, last - first, T)

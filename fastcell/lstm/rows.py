@@ -21,6 +21,10 @@ class Rows(NamedTuple):
     """(B,): where each row's begin among these."""
 
 
+ALL = Rows()
+"""Every row has every step."""
+
+
 def of_lengths(lengths: Any, T: int, B: int) -> Rows:
     """Rows that end early."""
     ends = _checks.array("lengths", lengths, "integers")
