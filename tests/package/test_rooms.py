@@ -30,7 +30,7 @@ NAMES = {
     },
     "fastcell.scan": {"Scan", "gated_scan", "rules_to_gates", "toy_scan", "toy_step"},
     "fastcell.lstm": {"LSTM", "CellParams", "LSTMCell", "lstm_step"},
-    "fastcell.frames": {"Frames", "gated_scan", "toy_scan"},
+    "fastcell.frames": {"Frames", "gated_scan", "lstm", "toy_scan"},
     "fastcell.dask": {"gated_scan", "lstm", "toy_scan"},
 }  # fmt: skip
 METHODS = {
