@@ -115,9 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"simulate: {error}", file=sys.stderr)
             return 1
     if arguments.command == "verify":
-        from fastcell._cli.verify import verify
+        from fastcell._verify import verify
 
-        return verify()
+        return min(verify(), 1)
     if arguments.command == "warmup":
         from fastcell._warmup import warmup
 

@@ -99,7 +99,7 @@ def _int64(number):
 
 def lstm(
     x, weights, state=None, *, lengths=None, reset=None, reverse=False, coupled=False, clip=None, activations=None,
-    initial_state=None, precision=None,
+    initial_state=None, precision=None, mask=None, keys=None,
 ):  # fmt: skip
     """Run the LSTM over a (T, B, I) list of lists of rows; returns (y, (h, c)).
 
@@ -108,9 +108,9 @@ def lstm(
 
     `weights` is a dict of lists under torch.nn.LSTM's names (`weight_ih_l0`, ..., gates i, f, g, o), with
     `weight_peephole_l0` in the order i, f, o; layers and directions are those that it names. `state`, `lengths`,
-    `reset`, `coupled`, `clip`, `initial_state` are those of `fastcell.LSTM`; `activations` is a list of functions,
-    three a direction. `precision` "bfloat16" or "int8" rounds weights, x and h as `rounded_weights` and
-    `rounded_values` say; sums are of this page's floats.
+    `reset`, `mask`, `coupled`, `clip`, `initial_state` are those of `fastcell.LSTM`, and so are `keys`, for which x and
+    y are (T, ...). `activations` is a list of functions, three a direction. `precision` "bfloat16" or "int8" rounds
+    weights, x and h as `rounded_weights` and `rounded_values` say; sums are of this page's floats.
 
     Source: Hochreiter & Schmidhuber (1997); Gers, Schmidhuber & Cummins (2000) for the forget gate; Gers &
     Schmidhuber (2000) for peepholes; Sak, Senior & Beaufays (2014) for the projection.
@@ -121,8 +121,15 @@ def lstm(
     ([[0.0]], [[[0.5]]])
     """
     T = len(x)
-    B = len(x[0]) if T else len(state[0][0])
-    ends = [T] * B if lengths is None else lengths
+    if keys is not None:  # a row for each key, of its own steps in the one row of x
+        B = len(state[0][0]) if state else max(keys, default=-1) + 1
+        steps = [[t for t in range(T) if keys[t] == b] for b in range(B)]
+        x, reset = [[row] for row in x], None if reset is None else [[flag] for flag in reset]
+    else:
+        B = len(x[0]) if T else len(state[0][0])
+        ends = [T] * B if lengths is None else lengths
+        steps = [[t for t in range(ends[b]) if mask is None or mask[t][b]] for b in range(B)]
+    columns = [0] * B if keys is not None else list(range(B))
     functions = activations or [sigmoid, math.tanh, math.tanh]
     hs: list = []
     cs: list = []
@@ -130,7 +137,7 @@ def lstm(
     while f"weight_ih_l{layer}" in weights:
         names = [f"_l{layer}", f"_l{layer}_reverse"]
         names = names[: 2 if "weight_ih" + names[1] in weights else 1]
-        y: list = [[[] for _ in range(B)] for _ in range(T)]
+        y: list = [[[] for _ in row] for row in x]
         for direction, name in enumerate(names):
             kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_peephole", "weight_hr")
             w = [weights.get(kind + name) for kind in kinds]
@@ -142,21 +149,24 @@ def lstm(
             for b in range(B):
                 first = [part[len(hs)] for part in initial_state] if initial_state else ([0.0] * R, [0.0] * H)
                 h, c = map(list, (part[len(hs)][b] for part in state) if state else first)
-                steps = range(ends[b])
-                for t in reversed(steps) if reverse or direction else steps:
-                    if reset is not None and reset[t][b]:
+                column = columns[b]
+                for t in reversed(steps[b]) if reverse or direction else steps[b]:
+                    if reset is not None and reset[t][column]:
                         h, c = first
-                    h, c = lstm_step(x[t][b], h, c, *w, coupled=coupled, clip=clip, activations=f, precision=precision)
-                    y[t][b] = y[t][b] + h
-                for t in range(ends[b], T):
-                    y[t][b] = y[t][b] + [0.0] * R
+                    h, c = lstm_step(
+                        x[t][column], h, c, *w, coupled=coupled, clip=clip, activations=f, precision=precision
+                    )
+                    y[t][column] = y[t][column] + h
+                if keys is None:
+                    for t in set(range(T)) - set(steps[b]):
+                        y[t][b] = y[t][b] + [0.0] * R
                 last_h.append(h)
                 last_c.append(c)
             hs.append(last_h)
             cs.append(last_c)
         x = y
         layer += 1
-    return y, (hs, cs)
+    return [row for (row,) in y] if keys is not None else y, (hs, cs)
 
 
 def lstm_step(x, h, c, w_x, w_h, b_x, b_h, peephole, w_p, *, coupled, clip, activations, precision=None):

@@ -10,6 +10,7 @@ from fastcell.lstm import layout
 from fastcell.lstm.config import Config
 from fastcell.lstm.kernels import lstm_layer
 from fastcell.lstm.packing import Layer
+from fastcell.lstm.rows import ALL, Rows
 from fastcell.simd.vector import address
 
 _ROW = 8  # values' room for what is kept of each row's length
@@ -30,8 +31,7 @@ def run(
     y: Array,
     state: tuple[Array, Array],
     given: bool,
-    order: Array | None,
-    ends: Array | None,
+    rows: Rows,
     flags: Array | None,
     count: int,
 ) -> None:
@@ -39,26 +39,28 @@ def run(
     T, B = len(x), x.shape[1]
     spare = np.empty_like(y) if lstm.directions == 2 and lstm.num_layers > 1 else y
     reset = (0, 0, 0) if flags is None else (_at(flags), *flags.strides)
-    sizes = tuple(packed.sizes for packed in layers)
+    sizes = tuple([packed.sizes for packed in layers])
 
-    def rows(first: int, last: int, by: int) -> None:
+    steps = (0, 0, 0) if rows is ALL else [0 if part is None else _at(part) for part in rows[1:]]
+
+    def some(first: int, last: int, order: int) -> None:
         block, stretch, size = layout.scratch(sizes, last - first, T)
         room = np.empty(size, np.uint8)
-        call = layout.describe(x, y, spare, *state, room, given, by, 0 if ends is None else _at(ends), *reset)
+        call = layout.describe(x, y, spare, *state, room, given, order, *steps, *reset)
         for packed in layers:
             lstm_layer(packed.at, packed.params.special, call, first, last, block, stretch, packed.params.kind)
 
     if count == 1 or B == 1:
-        rows(0, B, 0 if order is None else _at(order))
+        some(0, B, 0 if rows.order is None else _at(rows.order))
         return
     pieces = _threads.split(B, 1, count)
 
     def piece(first: int, last: int) -> None:
-        if order is None:
-            rows(first, last, 0)
+        if rows.order is None:
+            some(first, last, 0)
         else:  # long and short rows to every thread
-            mine = order[pieces.index((first, last)) :: len(pieces)].copy()
-            rows(0, len(mine), _at(mine))
+            mine = rows.order[pieces.index((first, last)) :: len(pieces)].copy()
+            some(0, len(mine), _at(mine))
 
     _threads.run(piece, pieces)
 

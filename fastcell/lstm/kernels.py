@@ -71,15 +71,24 @@ def _row(call, k):
 @inline
 def _end(call, b):
     """How many steps row b has."""
-    ends = of_call(call, "ends")
-    return of_call(call, "steps") if ends == 0 else load_scalar(ends + 8 * b, INT64)
+    counts = of_call(call, "counts")
+    return of_call(call, "steps") if counts == 0 else load_scalar(counts + 8 * b, INT64)
+
+
+@inline
+def _time(call, layer, b, q):
+    """Where in x and y row b's q-th step is; backwards from its end."""
+    k = _end(call, b) - 1 - q if of_layer(layer, "backwards") != 0 else q
+    times = of_call(call, "times")
+    return (
+        k if times == 0 else load_scalar(times + 8 * (load_scalar(of_call(call, "starts") + 8 * b, INT64) + k), INT64)
+    )
 
 
 @inline
 def _step_of(call, layer, array, b, q):
-    """Where row b's values of its q-th step begin in an array as `place` tells of it; backwards from its end."""
-    t = _end(call, b) - 1 - q if of_layer(layer, "backwards") != 0 else q
-    return array[0] + b * array[2] + t * array[1]
+    """Where row b's values of its q-th step begin in an array as `place` tells of it."""
+    return array[0] + b * array[2] + _time(call, layer, b, q) * array[1]
 
 
 @kernel
@@ -222,7 +231,8 @@ def _reset(layer, call, size, room, first, active, q, old, kind):
         return
     for r in range(active):
         b = _row(call, first + r)
-        if load_scalar(flags + q * of_call(call, "reset_step") + b * of_call(call, "reset_row"), INT8) != 0:
+        t = _time(call, layer, b, q)
+        if load_scalar(flags + t * of_call(call, "reset_step") + b * of_call(call, "reset_row"), INT8) != 0:
             h = room.h + old + r * size.h_row
             _begin(layer, size, room, r, h, kind)
             _h_operand(layer, size, room, r, h, kind)
@@ -240,5 +250,5 @@ def _store_states(layer, call, size, room, first, count, kind):
         h, c = _state(layer, call, size, b, like)
         copy_values(room.h + (room.flip if end & 1 else 0) + r * size.h_row, h, size.returned, like)
         copy_values(room.c + r * size.c_row, c, size.hidden, like)
-        for t in range(end, of_call(call, "steps")):
+        for t in range(end, of_call(call, "steps") if of_call(call, "times") == 0 else end):
             _zero(y[0] + b * y[2] + t * y[1] + beside, size.returned, like)

@@ -69,7 +69,7 @@ LAYER = (
 """A layer's header: `_WEIGHTS` are offsets from its beginning, 0 for none; source, to: x (0), y (1) or spare (2)."""
 CALL = (
     "x", "x_step", "x_row", "y", "y_step", "y_row", "spare", "spare_step", "spare_row",
-    "h", "c", "steps", "batch", "given", "order", "ends", "reset", "reset_step", "reset_row",
+    "h", "c", "steps", "batch", "given", "order", "counts", "times", "starts", "reset", "reset_step", "reset_row",
 )  # fmt: skip
 """A call's header: arrays' addresses, each with its bytes from step to step and from row to row."""
 _FLOATS = ("clip", "h_floor", "p_floor")
@@ -230,23 +230,22 @@ def _write(at, array):
 
 
 @kernel
-def describe(x, y, spare, h, c, room, given, order, ends, reset, reset_step, reset_row):
+def describe(x, y, spare, h, c, room, given, order, counts, times, starts, reset, reset_step, reset_row):
     """Write a call's header at the first multiple of 64 in `room`; returns its address.
 
     x, y, spare: (T, B, ...), of which each row is side by side.  h, c: (L*D, B, ...), side by side, read where they are
-    `given`.  order, ends: addresses of rows by falling length and of each row's steps, int64, or 0.  reset: of flags,
-    or 0.
+    `given`.  order, counts, times, starts: addresses of what `Rows` says, or 0.  reset: of flags, or 0.
     """
     at = (room.ctypes.data + 63) // 64 * 64
     _write(at, x)
     _write(at + 24, y)
     _write(at + 48, spare)
-    numbers = np.int64(h.ctypes.data), np.int64(c.ctypes.data), x.shape[0], h.shape[1], np.int64(given), order, ends
+    arrays = np.int64(h.ctypes.data), np.int64(c.ctypes.data), x.shape[0], h.shape[1], np.int64(given)
+    numbers = order, counts, times, starts, reset, reset_step, reset_row
+    for k in range(len(arrays)):
+        store_scalar(at + 72 + 8 * k, arrays[k])
     for k in range(len(numbers)):
-        store_scalar(at + 72 + 8 * k, numbers[k])
-    store_scalar(at + 128, reset)
-    store_scalar(at + 136, reset_step)
-    store_scalar(at + 144, reset_row)
+        store_scalar(at + 112 + 8 * k, numbers[k])
     return at
 
 

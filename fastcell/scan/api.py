@@ -169,7 +169,11 @@ def gated_scan(
     Notes
     -----
     Plain IEEE arithmetic in float64, each operation rounded, y rounded once more for float32: 0 * nan stays
-    nan, so unlike a reset of `toy_scan` a forget gate of 0 does not clear a nan or an infinity.
+    nan, so unlike a reset of `toy_scan` a forget gate of 0 does not clear a nan or an infinity. Steps of a column are
+    taken in their order; only a single float column of 512 steps or more, where steps lie side by side, is taken eight
+    steps at a time, so there a float may differ from the plain loop by the rounding of a float64 sum. Steps that could
+    differ by more are taken in their order there, too: those near an infinity, a nan, a memory or an added value beyond
+    1e140, a gate beyond 4, or one below 2**-120 that is not 0.
 
     References
     ----------

@@ -9,10 +9,11 @@ import numpy as np
 from fastcell import _checks, _memory, _threads
 from fastcell._checks import Array
 from fastcell._jit import VECTOR_BITS
-from fastcell.scan import gated_kernels, toy_kernels, toy_registers
+from fastcell.scan import gated_kernels, gated_registers, toy_kernels, toy_registers
 from fastcell.scan.blocks import BLOCK, PACKED
 from fastcell.simd.vector import LANES, address
 
+_SHORT = 512  # steps of one column up to which compiling the kernel for more is not worth it
 _STREAM = 1 << 25  # bytes of y from which it is written past the caches: by then it would not stay in them
 
 Placed = tuple[int, int, int, Any]
@@ -32,30 +33,54 @@ class Cut(NamedTuple):
     """Takes a memory over sums; false where only the steps in turn can tell it."""
 
 
+class Sequence(NamedTuple):
+    """How one column is run."""
+
+    kernel: Callable[..., bool]
+    cut: Cut | None
+    """None where one thread takes all of it."""
+
+
 class Cell(NamedTuple):
     """The kernels of a cell. All take the cell's arrays and y as `Placed`, and return whether an integer overflowed."""
 
     columns: Callable[..., bool]
     strips: Callable[..., bool]
     keyed: Callable[..., bool]
-    sequence: Callable[..., bool]
-    cut: Cut | None
-    """None where one thread takes all of a column."""
+    sequence: Callable[[list[Array]], Sequence]
+    """The kernel of one column, by the arrays."""
     shared: bool
     """Whether `columns` takes arrays, all but the first and y, with one value a step for all columns."""
 
 
-_TOY_CUT = Cut(toy_kernels.SEQUENCE, toy_kernels.toy_sums, toy_kernels.SUMS, toy_kernels.toy_chain)
-TOY = Cell(
-    toy_kernels.toy_columns, toy_kernels.toy_strips, toy_kernels.toy_keyed, toy_kernels.toy_sequence, _TOY_CUT, False
+_TOY = Sequence(
+    toy_kernels.toy_sequence,
+    Cut(toy_kernels.SEQUENCE, toy_kernels.toy_sums, toy_kernels.SUMS, toy_kernels.toy_chain),
 )
+_IN_TURN = Sequence(gated_kernels.gated_sequence, None)
+_CONSTANT, _VARYING = (
+    Sequence(kernel, Cut(gated_registers.SEGMENT, sums, gated_registers.SUMS, gated_registers.gated_chain))
+    for kernel, sums in (
+        (gated_registers.gated_constant, gated_registers.gated_constant_sums),
+        (gated_registers.gated_varying, gated_registers.gated_varying_sums),
+    )
+)
+
+
+def _gated_sequence(arrays: list[Array]) -> Sequence:
+    """In registers where that pays, and where all steps lie side by side, or are one value."""
+    *inputs, y = arrays
+    f = inputs[1]
+    if len(y) < _SHORT or not any(array.dtype.kind == "f" for array in inputs) or y.strides[0] != y.itemsize:
+        return _IN_TURN
+    if any(array.strides[0] not in (0, array.itemsize) for array in inputs):
+        return _IN_TURN
+    return _CONSTANT if f.strides[0] == 0 else _VARYING
+
+
+TOY = Cell(toy_kernels.toy_columns, toy_kernels.toy_strips, toy_kernels.toy_keyed, lambda _: _TOY, shared=False)
 GATED = Cell(
-    gated_kernels.gated_columns,
-    gated_kernels.gated_strips,
-    gated_kernels.gated_keyed,
-    gated_kernels.gated_sequence,
-    None,
-    True,
+    gated_kernels.gated_columns, gated_kernels.gated_strips, gated_kernels.gated_keyed, _gated_sequence, shared=True
 )
 
 
@@ -210,7 +235,8 @@ class Run:
 
     def _sequence(self, arrays: list[Placed]) -> bool:
         """One column. Threads begin where one thread's sums begin: the same bits either way."""
-        T, cut = len(self.y), self.cell.cut
+        T = len(self.y)
+        kernel, cut = self.cell.sequence([*self.arrays, self.y])
         pieces = [(0, T)] if cut is None else _threads.split(T, cut.steps, self.threads)
         starts = None if cut is None or len(pieces) == 1 else self._starts(cut, pieces, arrays[:-1])
         if starts is None:
@@ -219,7 +245,7 @@ class Run:
         def piece(first: int, last: int) -> bool:
             memory = address(starts) + 8 * pieces.index((first, last))
             _room, work = _work()
-            return bool(self.cell.sequence(*arrays, memory, first, last, work, *self.ends))
+            return bool(kernel(*arrays, memory, first, last, work, *self.ends))
 
         overflow = any(_threads.run(piece, pieces))
         self.a[...] = starts[-1]

@@ -589,6 +589,19 @@ def rotate(typingctx, vector, count):
     return vector(vector, count), codegen
 
 
+@intrinsic(prefer_literal=True)
+def move_up(typingctx, vector, count, fill):
+    """Each lane moved up by `count`, a literal; `fill`, a number, comes in at the bottom."""
+    lanes = vector.lanes
+
+    def codegen(context, builder, sig, args):
+        order = [k - count.literal_value if k >= count.literal_value else lanes + k for k in range(lanes)]
+        filled = _splat(builder, vector, args[2])
+        return builder.shuffle_vector(args[0], filled, ir.Constant(ir.VectorType(ir.IntType(32), lanes), order))
+
+    return vector(vector, count, vector.dtype), codegen
+
+
 @intrinsic
 def last_lane(typingctx, vector):
     """The value of the last lane in every lane."""
@@ -598,6 +611,18 @@ def last_lane(typingctx, vector):
         return builder.shuffle_vector(args[0], args[0], order)
 
     return vector(vector), codegen
+
+
+@intrinsic
+def upper_half(typingctx, vector):
+    """The upper half of the lanes."""
+    half = VectorType(vector.dtype, vector.lanes // 2)
+
+    def codegen(context, builder, sig, args):
+        order = ir.Constant(ir.VectorType(ir.IntType(32), half.lanes), list(range(half.lanes, vector.lanes)))
+        return builder.shuffle_vector(args[0], args[0], order)
+
+    return half(vector), codegen
 
 
 @intrinsic

@@ -98,7 +98,7 @@ def lstm_trace(
         h, c = (np.repeat(part[:, None], B, 1) for part in (first_h, first_c))
     else:
         h, c = lstm._state(state, B, unbatched)
-    flags = None if reset is None else lstm._reset(reset, T, B, first, unbatched)
+    flags = None if reset is None else lstm._flags("reset", reset, T, B, first, unbatched)
     if layer:
         x, _ = _part(lstm, range(layer))(x, (h[:k], c[:k]), lengths=lengths, reset=flags)
     ends = np.full(B, T) if lengths is None else _checks.array("lengths", lengths, "integers").astype(np.int64)

@@ -1,8 +1,7 @@
 """Steps of an LSTM beside a call over the sequence."""
 
-from numba import njit
-
 import fastcell as fc
+from fastcell import _jit
 from tests.helpers.lstms import normal
 
 OPTIONS = {
@@ -28,7 +27,7 @@ def whole(lstm, x, h, c):
     return y, h.reshape(*rows, -1), c.reshape(*rows, -1)
 
 
-@njit
+@_jit.kernel  # cached like the package's own, so that not every process compiles it
 def through(params, x, h, c):
     for t in range(len(x)):
         fc.lstm_step(params, x[t], h, c)

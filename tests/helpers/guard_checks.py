@@ -18,6 +18,7 @@ import numpy as np
 import fastcell as fc
 from fastcell._checks import round_up
 from fastcell.scan import small_calls
+from fastcell.scan.gated_registers import GROUP, SEGMENT
 from fastcell.simd.vector import LANES
 from tests.helpers import problems
 
@@ -212,6 +213,15 @@ def _gated(dtype):
             same(call, arrays, OWN["scan"], f"gated_scan {dtype} broadcast ({T}, {B})")
     for T in LENGTHS[:6]:
         same(call, [*problems.gates((T,), dtype), np.empty(T, dtype)], OWN["scan"], f"gated_scan {dtype} ({T},)")
+    for T, threads in itertools.product((512, 513, 5 * GROUP - 1, 5 * GROUP + 7, SEGMENT, 2 * SEGMENT + 3), (1, 2)):
+
+        def long(*arrays, count=threads):
+            return call(*arrays, threads=count)
+
+        arrays = [*problems.gates((T,), dtype), np.empty(T, dtype)]
+        same(long, arrays, OWN["scan"], f"gated_scan {dtype} ({T},), {threads} threads")
+        arrays[1:3] = (np.full(1, number, dtype) for number in (0.9, 0.1))  # one gate for all steps
+        same(long, arrays, OWN["scan"], f"gated_scan {dtype} ({T},), one gate, {threads} threads")
 
 
 def gated_float32():

@@ -9,6 +9,7 @@ import numpy as np
 
 import fastcell as fc
 from fastcell.scan import small_calls
+from fastcell.scan.gated_registers import GROUP, SEGMENT
 from tests.helpers import expected, lstms
 
 small = small_calls.SMALL
@@ -154,6 +155,33 @@ def gated_keyed():
     expected.agree(fc.gated_scan(*arrays, keys=keys), expected.gated(*arrays, keys=keys))
 
 
+def gated_column():
+    """A long column, in registers: gates that vary and one for all steps, gates of 0 and tiny ones, threads."""
+    n = 3 * SEGMENT + 2 * GROUP + 5
+    rng = np.random.default_rng(5)
+    x, i, o = (rng.uniform(-1, 1, n) for _ in range(3))
+    zero = np.where(np.arange(n) % 1000 == 1, 0.0, 1.0)
+    for name, f in (
+        ("random", rng.random(n)),
+        ("signed", -rng.random(n)),
+        ("zero", zero),
+        ("slow", 1 - 1e-5 * rng.random(n)),
+        ("one", 0.99),
+    ):
+        wanted, (bound, last) = expected.gated(x, f, i, o), expected.gated_rounding(x, f, i, o, 0.0)
+        alone = fc.gated_scan(x, f, i, o, threads=1)
+        assert (np.abs(alone.y - wanted.y) <= bound).all(), name
+        assert abs(alone.state - wanted.state) <= last, name
+        both = fc.gated_scan(x, f, i, o, threads=2)
+        assert both.y.tobytes() == alone.y.tobytes(), f"{name}, bits of two threads"
+    x, f, large = np.zeros(1200), np.ones(1200), np.float64(1e140)
+    f[705:707] = 1e-160  # their product has few digits left
+    expected.agree(fc.gated_scan(x, f, 1.0, 1.0, state=large), expected.gated(x, f, 1.0, 1.0, state=large))
+    x[:5] = 0.0, 1.5e308, 1.5e308, -1.5e308, -1.5e308
+    with np.errstate(all="ignore"):
+        expected.agree(fc.gated_scan(x, 1.0, 1.0, 1.0), expected.gated(x, 1.0, 1.0, 1.0))
+
+
 def _lstm(dtypes, **options):
     for dtype in dtypes:
         for H, P in ((9, 0), (40, 7)):
@@ -191,6 +219,23 @@ def resets():
             wanted = lstms.by_oracle(net, x, first, reset=reset, initial_state=lists)
             for name, got, want in zip("yhc", (y, h, c), wanted, strict=True):
                 assert np.abs(got - want).max() < 1e-5, f"{name}, projected to {P}"
+
+
+def streams():
+    """Keys and masks beside each row alone, whose steps are its own."""
+    net, rng = fc.LSTM(3, 9, 2, seed=0), np.random.default_rng(0)
+    x, keys, reset = lstms.normal((60, 3)), rng.integers(0, 7, 60), rng.random(60) < 0.2
+    y, (h, _) = net(x, keys=keys, reset=reset)
+    for k in range(7):
+        alone, (last, _) = net(x[keys == k], reset=reset[keys == k])
+        assert np.array_equal(alone, y[keys == k]), k
+        assert np.array_equal(last, h[:, k]), k
+    net = fc.LSTM(3, 9, bidirectional=True, seed=0)
+    x, mask = lstms.normal((9, 5, 3)), rng.random((9, 5)) < 0.6
+    y = net(x, mask=mask)[0]
+    for b in range(5):
+        assert np.array_equal(net(x[mask[:, b], b])[0], y[mask[:, b], b]), b
+    assert not y[~mask].any()
 
 
 def _steps(precision):
@@ -234,7 +279,8 @@ CHECKS = {
     check.__name__: check
     for check in (
         columns, strips, registers, calls, sequence, overflowing_floats, keyed, integers, other_rules,
-        gated_columns, gated_strips, gated_keyed, lstm_plain, lstm_float64, lstm_special, resets, bfloat16, int8, cell,
+        gated_columns, gated_strips, gated_keyed, gated_column, lstm_plain, lstm_float64, lstm_special, resets,
+        streams, bfloat16, int8, cell,
     )
 }  # fmt: skip
 

@@ -12,7 +12,6 @@ from numba import njit, prange
 
 import fastcell as fc
 from fastcell.lstm.layout import LAYER
-from tests.helpers import processes
 from tests.helpers.cells import OPTIONS, states, through, whole
 from tests.helpers.lstms import normal
 
@@ -191,35 +190,6 @@ def test_agents_in_parallel():
     agents(lstm.cell().params, x, h, c, 6)
     np.testing.assert_array_equal(h, last_h)
     np.testing.assert_array_equal(c, last_c)
-
-
-USER = """
-import numpy as np
-from numba import njit
-import fastcell as fc
-
-def make(token):
-    @njit(cache=True)
-    def run(params, x, h, c):
-        fc.lstm_step(params, x, h, c)
-        return token
-    return run
-
-if __name__ == "__main__":
-    cell = fc.LSTMCell(3, 5, seed=0)
-    x, h, c = np.ones(3, "f"), np.zeros(5, "f"), np.zeros(5, "f")
-    run = make(fc.CACHE_TOKEN)
-    run(cell.params, x, h, c)
-    assert (h == cell(x)[0]).all()
-    print(sum(run.stats.cache_hits.values()))
-"""
-
-
-def test_a_user_s_cached_function(tmp_path):
-    (tmp_path / "user.py").write_text(USER)
-    folder = str(tmp_path / "cache")
-    hits = [processes.python(str(tmp_path / "user.py"), NUMBA_CACHE_DIR=folder) for _ in range(2)]
-    assert [run.stdout.strip() for run in hits] == ["0", "1"], hits[-1].stderr
 
 
 def _read_only(x):
