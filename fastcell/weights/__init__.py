@@ -150,7 +150,8 @@ class Importers:
             integers are taken as they are, scales of a whole weight or one a unit and gate, uint8 less its zero point;
             only where int8 can't hold them are the numbers they stand for rounded anew, by blocks. x and h are rounded
             by this package's rule: a row and step have a scale of their own. "float32" widens integers, as in a stack
-            of which some layers hold floats; an LSTM behind DequantizeLinear is one of floats.
+            of which some layers hold floats. An LSTM behind DequantizeLinear computes in floats there and, unless
+            "int8" is asked for, here; where that node is right in front, int8 takes its integers, too.
 
         Raises
         ------
@@ -186,7 +187,7 @@ class Importers:
         layer : str or list of str, optional
             The layers' names, where a model's LSTM layers don't follow each other or differ.
         precision : str, optional
-            Of the products, as in `LSTM`; None for that of the weights, which for integers is "int8".
+            Of the products, as in `LSTM`; None for that of the weights.
 
         Returns
         -------
@@ -226,7 +227,7 @@ class Importers:
             What linen's `init` returns, or any part of it, that holds one cell, or the two of a Bidirectional; an nnx
             cell, RNN or Bidirectional, or its state. A list has one for each layer.
         precision : str, optional
-            Of the products, as in `LSTM`; None for that of the weights, which for integers is "int8".
+            Of the products, as in `LSTM`; None for that of the weights.
 
         Returns
         -------
@@ -264,7 +265,7 @@ class Importers:
         prefix : str
             Of the weights' names in a whole model's file, as "encoder.lstm"; no other tensor is read.
         precision : str, optional
-            Of the products, as in `LSTM`; None for that of the weights, which for integers is "int8".
+            Of the products, as in `LSTM`; None for that of the weights.
 
         Raises
         ------

@@ -45,11 +45,13 @@ def _copied(x: Array | Quantized, dtype: np.dtype[Any]) -> Array | Quantized:
     return Quantized(np.array(x.values, order="C"), x.scale.copy())
 
 
-def precision_of(integers: Iterable[bool]) -> dict[str, str]:
-    """The argument `precision` of weights of which these are integers: int8 where all are, so that no floats are
-    rounded unasked."""
-    known = set(integers)
-    return {"precision": "float32" if False in known else "int8"} if True in known else {}
+def precision_of(found: Iterable[str | None]) -> dict[str, str]:
+    """The argument `precision` of parts that ask for these, None being floats that ask for nothing.
+
+    int8 where all do, so that no floats are rounded unasked.
+    """
+    known = set(found)
+    return {} if known == {None} else {"precision": "int8" if known == {"int8"} else "float32"}
 
 
 def widened(name: str, x: Array, error: type[Exception]) -> Array:

@@ -1,5 +1,6 @@
 """An ONNX model's LSTM node as arguments of LSTM."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,19 +92,15 @@ def _node_arguments(node: "Node") -> dict[str, Any]:
     if clip is not None and not clip > 0:
         raise ValueError(f"clip of node {node.label!r} must be above 0, got {clip}")
     W, R, B, P = _node_weights(node, D)
-    held = (
-        {} if node.operator[1] == "LSTM" else {"weight_ih": _integers(node, 1, 8), "weight_hh": _integers(node, 2, 10)}
-    )
+    dynamic, places = node.operator[1] != "LSTM", {"weight_ih": (1, 8), "weight_hh": (2, 10)}
+    held = {name: _integers(node, k, at) if dynamic else _dequantized_from(node, k) for name, (k, at) in places.items()}
     H = R.shape[2]
     weights: dict[str, Any] = {}
+    order = partial(_reordered, order=_GATES)
     for d, end in enumerate(["_l0", "_l0_reverse"][:D]):
         for name, x in (("weight_ih", W), ("weight_hh", R)):
-            q = held[name][d] if held else None
-            weights[name + end] = (
-                _reordered(x[d], _GATES)
-                if q is None
-                else Quantized(_reordered(q.values, _GATES), _reordered(q.scale, _GATES))
-            )
+            q = held[name][d] if held[name] else None
+            weights[name + end] = order(x[d]) if q is None else Quantized(order(q.values), order(q.scale))
         if B is not None:
             weights[f"bias_ih{end}"] = _reordered(B[d, : 4 * H], _GATES)
             weights[f"bias_hh{end}"] = _reordered(B[d, 4 * H :], _GATES)
@@ -120,7 +117,7 @@ def _node_arguments(node: "Node") -> dict[str, Any]:
         coupled=node.attribute("input_forget", "int", 0) != 0,
         clip=clip,
         activations=_activations(node, D),
-        **precision_of([bool(held)]),
+        **precision_of(["int8" if dynamic else "float32" if any(held.values()) else None]),
     )
 
 
@@ -184,6 +181,24 @@ def _integers(node: "Node", k: int, at: int) -> list[Quantized | None]:
     D = len(x)
     scale, zero = scale.reshape(D, -1), np.zeros((D, 1), np.int8) if zero is None else zero.reshape(D, -1)
     return [taken(x[d].T, scale[d], zero[d]) for d in range(D)]
+
+
+def _dequantized_from(node: "Node", k: int) -> list[Quantized | None]:
+    """The integers (D, 4H, K) of a DequantizeLinear right in front, as int8 takes them; empty where there are none."""
+    from fastcell.weights.onnx_graph import Node
+
+    maker = node.scope.makers.get(node.given(k))
+    if maker is None or (front := Node(maker, node.scope)).operator != ("", "DequantizeLinear"):
+        return []
+    x, scale, zero = (front.input(at, front.label) for at in range(3))
+    if x is None or scale is None or scale.dtype != np.float32 or front.attribute("output_dtype", "int", 0) > 1:
+        return []
+    of_rows = scale.shape == x.shape[1:2] and front.attribute("axis", "int", 1) in (1, -2)
+    if front.attribute("block_size", "int", 0) or not (scale.size == 1 or of_rows):
+        return []
+    zero = np.zeros(1, np.int8) if zero is None else zero.reshape(-1)
+    made = [taken(rows, scale.reshape(-1), zero) for rows in x]
+    return made if any(each is not None for each in made) else []
 
 
 def _activations(node: "Node", D: int) -> tuple[Any, ...]:

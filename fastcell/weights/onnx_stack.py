@@ -174,7 +174,7 @@ def _joined(nodes: list[Node], layers: list[dict[str, Any]]) -> dict[str, Any]:
         }
         same = {name: made[name] for name in ("input_size", *_SAME)}
         bias = any(layer["bias"] for layer in layers)
-        precision = precision_of("precision" in layer for layer in layers)
+        precision = precision_of(layer.get("precision") for layer in layers)
         made = arguments(weights, **same, bias=bias, num_layers=len(layers), **precision)
     D, H = 2 if made["bidirectional"] else 1, made["hidden_size"]
     if _batch_first(nodes[0], made["input_size"]):

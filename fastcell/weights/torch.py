@@ -66,7 +66,7 @@ def from_torch(source: Any, prefix: str = "") -> dict[str, Any]:
     sizes = _torch_sizes(found)
     _check_shapes(found, sizes)
     held = held_as_integers(place.parts)
-    precision = precision_of(name in held for name in found if name.startswith(PRODUCTS))
+    precision = precision_of("int8" if name in held else None for name in found if name.startswith(PRODUCTS))
     weights = {name: x if (q := held.get(name)) is None else q for name, x in found.items()}
     return arguments(weights, **sizes, **precision) | more
 

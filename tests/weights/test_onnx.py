@@ -265,7 +265,7 @@ def test_scalars_of_constant_nodes():
     nodes = [one, unit, make("Unsqueeze", ["w", "one"], "W1"), make("DequantizeLinear", ["W2", "unit"], "W")]
     ints = np.random.default_rng(0).integers(-9, 9, (4 * H, I)).astype("i1")
     nodes += [make("Squeeze", ["W1", "one"], "W0"), constant("zero", [0]), make("Unsqueeze", ["W0", "zero"], "W2")]
-    got = from_onnx(model([*nodes, lstm(("X", "W", "R"))], {"w": ints, "R": arrays()["R"]}))
+    got = widened(from_onnx(model([*nodes, lstm(("X", "W", "R"))], {"w": ints, "R": arrays()["R"]})), "float32")
     assert (got["weights"]["weight_ih_l0"][:H] == ints[:H]).all()
     assert got["dtype"] == "float32"
 
@@ -292,8 +292,34 @@ def test_dequantize_linear_is_evaluated(session, axis, low):
     x = random(T, B, I)
     y, W = session(proto, X=x)
     i, o, f, c = np.split(W[0], 4)
-    np.testing.assert_array_equal(from_onnx(proto)["weights"]["weight_ih_l0"], np.concatenate([i, f, c, o]))
-    np.testing.assert_allclose(run(from_onnx(proto), x)[0], joined(y), **CLOSE)
+    got, wide = from_onnx(proto), fc.LSTM.from_onnx(proto)
+    plain = got if axis == -1 else widened(got, "float32")
+    np.testing.assert_array_equal(plain["weights"]["weight_ih_l0"], np.concatenate([i, f, c, o]))
+    np.testing.assert_allclose(run(plain, x)[0], joined(y), **CLOSE)
+    assert wide.precision == "float32"  # what the node computes in
+    np.testing.assert_array_equal(wide(x)[0], fc.LSTM(**plain)(x)[0], strict=True)
+    small = fc.LSTM.from_onnx(proto, precision="int8")
+    held = small.quantized()["weight_ih_l0"]
+    assert isinstance(held, Quantized) is (axis != -1)  # a scale for each input is none of a row's
+    if axis != -1:
+        integers = q[0].astype(int) - zero.reshape(-1, 1)
+        np.testing.assert_array_equal(held.values, in_our_order(integers).astype("i1"), strict=True)
+        np.testing.assert_array_equal(held.scale, in_our_order(np.broadcast_to(scale, 4 * H)), strict=True)
+    np.testing.assert_allclose(small(x)[0], joined(y), rtol=0, atol=AS_INTEGERS)
+
+
+def test_a_stack_behind_dequantize_linear_computes_in_floats():
+    given = {f"q{k}": np.full((1, 4 * H, n), k + 1, "i1") for k, n in enumerate((I, H, H))} | {
+        "s": np.full(1, 0.01, "f4")
+    }
+    nodes = [make("DequantizeLinear", [f"q{k}", "s"], f"w{k}") for k in range(3)]
+    nodes += [lstm(("X", "w0", "w1"), ("y0",), "a"), make("Squeeze", ["y0", "axis"], "x1")]
+    nodes.append(lstm(("x1", "w2", "w1"), ("Y",), "b"))
+    proto = model(nodes, given | {"axis": np.array([1])})
+    got = from_onnx(proto)
+    well_formed(widened(got, "float32"))
+    assert (got["num_layers"], fc.LSTM.from_onnx(proto).precision) == (2, "float32")
+    assert (got["weights"]["weight_ih_l1"].values == 3).all()
 
 
 def test_blocks_of_dequantize_linear_are_evaluated():
