@@ -186,6 +186,9 @@ def _constant(vector: VectorType, value: Any) -> ir.Constant:
 
 
 def _pointer(builder: Any, address: Any, to: ir.Type) -> Any:
+    # LLVM's code generator rewrites an address as null plus an offset, and Numba inlines what it has rewritten; without
+    # this, less optimized code takes such an access for one that never happens.
+    set.add(builder.function.attributes, "null_pointer_is_valid")  # llvmlite's own `add` doesn't know it
     return builder.inttoptr(address, to.as_pointer())
 
 

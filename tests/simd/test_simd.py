@@ -417,13 +417,20 @@ def test_address_and_prefetch():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", [bits for bits in (128, 256) if bits != VECTOR_BITS])
-def test_other_vector_widths(bits, tmp_path):
+def test_other_vector_widths(bits):
     """This module and some checks of the kernels, in processes whose vectors are not this machine's."""
-    environment = {"FASTCELL_VECTOR_BITS": str(bits), "NUMBA_CACHE_DIR": str(tmp_path)}
     options = ["-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", "--tb=short"]
     for arguments in (["-m", "pytest", *options, __file__], [processes.CHECKS]):
-        result = processes.python(*arguments, **environment)
+        result = processes.python(*arguments, FASTCELL_VECTOR_BITS=str(bits))
         assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["0", "1", "2"])
+def test_less_optimized(level):
+    environment = {"NUMBA_OPT": level, "FASTCELL_VECTOR_BITS": "128", "FASTCELL_CACHE": "0"}
+    result = processes.python(processes.CHECKS, "columns", "gated_columns", "lstm_plain", "cell", **environment)
+    assert result.returncode == 0, result.stderr[-2000:]
 
 
 @njit
