@@ -63,6 +63,16 @@ def array(name: str, given: Any, expected: str = VALUES) -> Array:
     return x.view(np.int8) if x.dtype.kind == "b" else x
 
 
+def ceil_div(a: int, b: int) -> int:
+    """a / b, rounded up."""
+    return -(-a // b)
+
+
+def round_up(a: int, b: int) -> int:
+    """The first multiple of b that is not below a."""
+    return ceil_div(a, b) * b
+
+
 def once(x: Array) -> Array:
     """The same values without the repeats of a broadcast axis, of which there may be more than one can look at."""
     return x[tuple(slice(None) if step else slice(1) for step in x.strides)] if 0 in x.strides else x
@@ -155,6 +165,34 @@ def memories(state: Any, shape: tuple[int, ...], dtype: np.dtype[Any], keyed: bo
         raise ValueError(f"state must have shape {expected}, got {x.shape}")
     _memory.check(x.size * dtype.itemsize, "a copy of state, of shape {},", x.shape)
     return np.array(x, dtype=dtype, order="C")
+
+
+_FEW_MEMORIES, _SPARSE = 1 << 24, 16  # memories that keys may ask for without a state: so many, or so many a value
+
+
+def keys(given: Any, of: str, steps: int, known: int | None, inner: int, size: int) -> tuple[Array, int]:
+    """The checked keys and K, their number: `known` of a state, else one more than the largest.
+
+    Each key asks for `inner` values of memory, in a call of `size` values in all.
+    """
+    codes = array("keys", given, "integers")
+    same_shape("keys", codes, (steps,), of)
+    different = once(codes)
+    largest = int(different.view(f"u{codes.itemsize}").max()) if codes.size else -1
+    negative = largest > np.iinfo(codes.dtype).max  # read without a sign a negative key is larger than any other
+    largest = int(different.max()) if negative else largest
+    count = largest + 1 if known is None else known
+    if negative or largest >= count:
+        (at,) = first_index((different < 0) | (different >= count))
+        raise ValueError(f"keys must be from 0 to K - 1 = {count - 1}, got {codes[at]} at index {at}")
+    if known is None and count * max(inner, 1) > max(_FEW_MEMORIES, _SPARSE * size):
+        (at,) = first_index(different == count - 1)
+        raise ValueError(
+            f"keys must be numbered from 0 on: got {count - 1} at index {at} of {len(codes)} rows, which asks for as "
+            "many memories; numpy.unique(keys, return_inverse=True)[1] or pandas.factorize(keys)[0] numbers them, and "
+            "a state of shape (K, ...) allows any K"
+        )
+    return codes, count
 
 
 def fill_value(fill: Any, dtype: np.dtype[Any]) -> Any:

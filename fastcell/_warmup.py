@@ -32,7 +32,14 @@ def _scans() -> Iterator[Job]:
         yield f"toy_scan {name} sequence, small", partial(toy_scan, column[:40], r[:40], r[:40])
         yield f"toy_scan {name} sequence, threads", partial(toy_scan, column, r, r, threads=2)
         yield f"toy_scan {name} keys", partial(toy_scan, x[:, 0].copy(), r[:_MANY], r[:_MANY], keys=keys)
-        yield f"gated_scan {name} sequence", partial(gated_scan, column, column, column, column * 0)
+        gates = column, column, column * 0
+        yield f"gated_scan {name} sequence", partial(gated_scan, column, *gates, threads=1)
+        yield f"gated_scan {name} sequence, small", partial(gated_scan, *(array[:40] for array in (column, *gates)))
+        if name != "int64":
+            yield f"gated_scan {name} sequence, threads", partial(gated_scan, column, *gates, threads=2)
+            one_gate = partial(gated_scan, column, 0.5, 0.5, 1.0)
+            yield f"gated_scan {name} sequence, one gate", partial(one_gate, threads=1)
+            yield f"gated_scan {name} sequence, one gate, threads", partial(one_gate, threads=2)
         yield f"gated_scan {name} keys", partial(gated_scan, *(x[:, 0].copy() for _ in range(4)), keys=keys)
 
 

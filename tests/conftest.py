@@ -1,4 +1,5 @@
 import os
+import tracemalloc
 from types import SimpleNamespace
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # read when Keras is imported; its own choice is TensorFlow
@@ -6,7 +7,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")  # read when Keras is imported; 
 import pytest
 from hypothesis import settings
 
-from fastcell.scan import api as recurrence
+from fastcell.scan import small_calls
 from tests.helpers import draws, processes
 
 FLAX = {"linen": "flax.linen", "nnx": "flax.nnx", "jax": "jax"}
@@ -19,7 +20,7 @@ settings.load_profile("default")
 def large_calls():
     """Small calls go to the kernels for large arrays too, as those of millions of steps do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recurrence, "_SMALL", 0)
+        patch.setattr(small_calls, "SMALL", 0)
         yield
 
 
@@ -35,6 +36,16 @@ def limited():
     """Under a limit on memory: a gigabyte and a half more than there is."""
     with processes.limited(3 << 29):
         yield
+
+
+@pytest.fixture
+def nothing_large():
+    """What Python and NumPy allocate stays small, lazily mapped memory too; `limited` holds the rest."""
+    tracemalloc.start()
+    yield
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**29, f"{peak / 2**20:.0f} MiB"
 
 
 @pytest.fixture(scope="session")

@@ -1,27 +1,19 @@
 """The toy memory cell and the gated recurrence over whole arrays: check, allocate, run, return."""
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastcell import _checks, _memory, _threads
-from fastcell._checks import Array
-from fastcell._jit import VECTOR_BITS, inline
-from fastcell.scan import toy_calls, toy_kernels
-from fastcell.scan.dispatch import Run, column_axes
-from fastcell.simd.vector import address
+from fastcell import _checks, _threads
+from fastcell._jit import inline
+from fastcell.scan.arguments import checked_rules, gate, memories, toy_arrays
+from fastcell.scan.dispatch import GATED, TOY, Run
+from fastcell.scan.small_calls import small_toy
 
 __all__ = ["Scan", "gated_scan", "rules_to_gates", "toy_scan", "toy_step"]
 
 _ENOUGH = 1 << 18  # steps times columns from which a second thread pays
-_MANY = 1 << 22  # rules from which a second thread pays for checking them
-_FEW_MEMORIES, _SPARSE = 1 << 24, 16  # memories that keys may ask for without a state: so many, or so many a value
-_SMALL = 1 << 14  # steps times columns up to which one entry into compiled code is faster than the fitting kernel
-_QUICK_VALUES = frozenset(map(np.dtype, "fd"))
-_QUICK_RULES = frozenset(map(np.dtype, "?blfd"))
-_LANES = tuple(map(np.dtype, "fbb")) if VECTOR_BITS == 512 else None
 
 
 class Scan(NamedTuple):
@@ -120,21 +112,20 @@ def toy_scan(
     >>> toy_scan([1.0], [1], [1], state=state).y
     array([11.])
     """
-    if keys is None and (quick := _quick(x1, x2, x3, state, fill, out, threads)) is not None:
-        return quick
-    values, control, emit = _three(x1, x2, x3)
+    if keys is None and (small := small_toy(x1, x2, x3, state, fill, out, threads)) is not None:
+        return Scan(*small)
+    values, control, emit = toy_arrays(x1, x2, x3)
     is_float = values.dtype.kind == "f"
     accumulator = np.dtype(np.float64 if is_float else np.int64)
     y_dtype = values.dtype if is_float else accumulator
     filled = _checks.fill_value(fill, y_dtype)
-    codes, a = _memories(state, keys, values, accumulator)
+    codes, a = memories(state, keys, values, accumulator)
     inputs = {"x1": x1, "x2": x2, "x3": x3, "keys": keys, "state": state}
     y = None if out is None else _checks.output(out, values.shape, y_dtype, inputs)
     count = _threads.choose(threads, values.size, _ENOUGH)
-    control = _rules("x2", control, -1, strict, count)
-    emit = _rules("x3", emit, 0, strict, count)
-    run = Run([values, control, emit], y, y_dtype, a, codes, filled, count)
-    return Scan(*run.toy())
+    control = checked_rules("x2", control, -1, strict, count)
+    emit = checked_rules("x3", emit, 0, strict, count)
+    return Scan(*Run(TOY, [values, control, emit], y, y_dtype, a, codes, filled, count).scan())
 
 
 def gated_scan(
@@ -178,7 +169,11 @@ def gated_scan(
     Notes
     -----
     Plain IEEE arithmetic in float64, each operation rounded, y rounded once more for float32: 0 * nan stays
-    nan, so unlike a reset of `toy_scan` a forget gate of 0 does not clear a nan or an infinity.
+    nan, so unlike a reset of `toy_scan` a forget gate of 0 does not clear a nan or an infinity. Steps of a column are
+    taken in their order; only a single float column of 512 steps or more, where steps lie side by side, is taken eight
+    steps at a time, so there a float may differ from the plain loop by the rounding of a float64 sum. Steps that could
+    differ by more are taken in their order there, too: those near an infinity, a nan, a memory or an added value beyond
+    1e140, a gate beyond 4, or one below 2**-120 that is not 0.
 
     References
     ----------
@@ -192,7 +187,7 @@ def gated_scan(
     values = _checks.array("x", x)
     if values.ndim == 0:
         raise ValueError("x must have a time axis, got a scalar")
-    gates = [_gate(name, g, values.shape) for name, g in (("f", f), ("i", i), ("o", o))]
+    gates = [gate(name, g, values.shape) for name, g in (("f", f), ("i", i), ("o", o))]
     floats = [array.dtype for array in (values, *gates) if array.dtype.kind == "f"]
     typed = [a.dtype for a, given in zip((values, *gates), (x, f, i, o), strict=True) if type(given) is not float]
     if not floats:
@@ -201,12 +196,11 @@ def gated_scan(
     y_dtype = accumulator
     if values.dtype.kind == "f":
         y_dtype = np.result_type(*(dtype for dtype in typed if dtype.kind == "f"))  # of gates that are no plain numbers
-    codes, a = _memories(state, keys, values, accumulator)
+    codes, a = memories(state, keys, values, accumulator)
     inputs = {"x": x, "f": f, "i": i, "o": o, "keys": keys, "state": state}
     y = None if out is None else _checks.output(out, values.shape, y_dtype, inputs)
     count = _threads.choose(threads, values.size, _ENOUGH)
-    run = Run([values, *gates], y, y_dtype, a, codes, y_dtype.type(0), count)
-    return Scan(*run.gated())
+    return Scan(*Run(GATED, [values, *gates], y, y_dtype, a, codes, y_dtype.type(0), count).scan())
 
 
 def rules_to_gates(x2: ArrayLike, x3: ArrayLike) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]:
@@ -236,7 +230,7 @@ def rules_to_gates(x2: ArrayLike, x3: ArrayLike) -> tuple[NDArray[np.int8], NDAr
     """
     control, emit = _checks.array("x2", x2), _checks.array("x3", x3)
     _checks.same_shape("x3", emit, control.shape, "x2")
-    control, emit = _rules("x2", control, -1, True, 1), _rules("x3", emit, 0, True, 1)
+    control, emit = checked_rules("x2", control, -1, True, 1), checked_rules("x3", emit, 0, True, 1)
     return (control != -1).view(np.int8), (control == 1).view(np.int8), (emit == 1).view(np.int8)
 
 
@@ -266,122 +260,3 @@ def toy_step(a: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any, Any]:
     elif x2 == -1:
         a = kind(0)
     return a, a if x3 == 1 else kind(0)
-
-
-def _quick(x1: Any, x2: Any, x3: Any, state: Any, fill: Any, out: Any, threads: Any) -> Scan | None:
-    """A small call on arrays of the usual types, in compiled code at once; None where one is not, or is wrong."""
-    if x2 is None and x3 is None and type(x1) is np.ndarray and x1.ndim > 1 and x1.shape[-1] == 3:
-        x1, x2, x3 = x1[..., 0], x1[..., 1], x1[..., 2]
-    for array, kinds in ((x1, _QUICK_VALUES), (x2, _QUICK_RULES), (x3, _QUICK_RULES)):
-        if type(array) is not np.ndarray or array.dtype not in kinds or not array.flags.aligned:
-            return None
-    shape, dtype = x1.shape, x1.dtype
-    if x2.shape != shape or x3.shape != shape or not 0 < x1.size <= _SMALL or x1.ndim > 2:
-        return None
-    if type(fill) is not float or not (threads is None or (type(threads) is int and threads > 0)):
-        return None
-    if state is not None and out is not None:
-        return None
-    if out is None:
-        y = np.empty_like(x1)
-    elif type(out) is np.ndarray and out.dtype is dtype and out.shape == shape and out.flags.behaved:
-        y = out
-    else:
-        return None
-    inner, accumulator = shape[1:], np.dtype(np.float64)
-    a = np.zeros((1, *inner)) if state is None else _checks.memories(state, inner, accumulator, keyed=False)[None]
-    lanes = True if (dtype, x2.dtype, x3.dtype) == _LANES else None
-    return Scan(y, a[0]) if toy_calls.toy_call(x1, x2, x3, y, a, fill, lanes) else None
-
-
-def _three(x1: Any, x2: Any, x3: Any) -> tuple[Array, Array, Array]:
-    """The three arrays of a toy scan, given as three or as one of rows [x1, x2, x3]."""
-    if x2 is None and x3 is None:
-        rows = _checks.values("x", x1)
-        if rows.ndim < 2 or rows.shape[-1] != 3:
-            raise ValueError(f"x must have shape (T, ..., 3) when x2 and x3 are not given, got {rows.shape}")
-        values, control, emit = rows[..., 0], rows[..., 1], rows[..., 2]
-    else:
-        if x2 is None or x3 is None:
-            raise TypeError(f"{'x2' if x2 is None else 'x3'} must be given with the other one, got None")
-        values, control, emit = _checks.values("x1", x1), _checks.array("x2", x2), _checks.array("x3", x3)
-        if values.ndim == 0:
-            raise ValueError("x1 must have a time axis, got a scalar")
-        _checks.same_shape("x2", control, values.shape, "x1")
-        _checks.same_shape("x3", emit, values.shape, "x1")
-    return values, control, emit
-
-
-def _gate(name: str, given: Any, shape: tuple[int, ...]) -> Array:
-    gate = _checks.array(name, given)
-    try:
-        return np.broadcast_to(gate, shape)
-    except ValueError:
-        raise ValueError(f"{name} must broadcast to the shape of x, {shape}, got {gate.shape}") from None
-
-
-def _rules(name: str, rules: Array, low: int, strict: bool, threads: int) -> Array:
-    """The rules in a signed dtype, where an unsigned 255 can't pass for -1; others than low, 0, 1 refused."""
-    signed = rules
-    if rules.dtype.kind == "u":
-        signed = np.broadcast_to(np.minimum(_checks.once(rules), 2).astype(np.int8), rules.shape)
-    if strict and signed.size:
-        different = _checks.once(signed)
-        flat = different.reshape(-1, 1) if different.ndim == 1 else different.reshape(len(different), -1)
-        like, axis = flat.dtype.type, int(abs(flat.strides[1]) > abs(flat.strides[0]))
-
-        def found(first: int, last: int) -> bool:
-            part = flat[:, first:last] if axis else flat[first:last]
-            return bool(toy_kernels.has_other_rules(address(part), *part.strides, *part.shape, like(low), like(0)))
-
-        pieces = _threads.split(flat.shape[axis], 1, threads if flat.size >= _MANY else 1)
-        if any(_threads.run(found, pieces)):
-            index = _checks.first_index(_checks.other_rules(_checks.once(rules), low))
-            at = index[0] if len(index) == 1 else index
-            raise ValueError(f"{name} must be {_checks.ALLOWED[low]}, got {rules[index]} at index {at}")
-    return signed
-
-
-def _memories(state: Any, keys: Any, values: Array, accumulator: np.dtype[Any]) -> tuple[Array | None, Array]:
-    """The checked keys, and a new array of memories, with an axis of keys in front (one key where there are none)."""
-    inner = values.shape[1:]
-    if keys is None:
-        if state is None:
-            _memory.check(8 * math.prod(inner), "the state of x1 (or x) of shape {}", values.shape)
-            return None, np.zeros((1, *inner), accumulator)
-        return None, _checks.memories(state, inner, accumulator, keyed=False)[None]
-    codes = _checks.array("keys", keys, "integers")
-    _checks.same_shape("keys", codes, values.shape[:1], "the time axis")
-    largest, negative = _largest(codes)
-    a = None if state is None else _checks.memories(state, inner, accumulator, keyed=True)
-    count = largest + 1 if a is None else len(a)
-    if largest < count and not negative:
-        return codes, _new_memories(codes, count, values, accumulator) if a is None else a
-    different = _checks.once(codes)
-    (at,) = _checks.first_index((different < 0) | (different >= count))
-    raise ValueError(f"keys must be from 0 to K - 1 = {count - 1}, got {codes[at]} at index {at}")
-
-
-def _largest(codes: Array) -> tuple[int, bool]:
-    """The largest key, -1 of none, and whether any is negative."""
-    different = _checks.once(codes)
-    largest = int(different.view(f"u{codes.itemsize}").max()) if codes.size else -1
-    negative = largest > np.iinfo(codes.dtype).max  # read without a sign a negative key is larger than any other
-    return (int(different.max()) if negative else largest), negative
-
-
-def _new_memories(codes: Array, count: int, values: Array, accumulator: np.dtype[Any]) -> Array:
-    """(K, ...) zeros that no one touches before a step does, in the order in which x has its columns."""
-    inner = values.shape[1:]
-    if count * max(math.prod(inner), 1) > max(_FEW_MEMORIES, _SPARSE * values.size):
-        (at,) = _checks.first_index(_checks.once(codes) == count - 1)
-        raise ValueError(
-            f"keys must be numbered from 0 on: got {count - 1} at index {at} of {len(codes)} rows, which asks for as "
-            "many memories; numpy.unique(keys, return_inverse=True)[1] or pandas.factorize(keys)[0] numbers them, and "
-            "a state of shape (K, ...) allows any K"
-        )
-    axes = column_axes(values)
-    order = [0, *axes] if len(axes) > 1 else list(range(values.ndim))
-    shape = [count, *(values.shape[axis] for axis in order[1:])]
-    _memory.check(8 * math.prod(shape), "memories of shape {} for keys up to {}", (count, *inner), count - 1)
-    return np.zeros(shape, accumulator).transpose([order.index(axis) for axis in range(values.ndim)])

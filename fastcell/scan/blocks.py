@@ -1,7 +1,7 @@
-"""Blocks of steps by LANES columns, brought side by side in the cache from any layout, and back.
+"""Packing steps of LANES columns side by side, for arrays of any layout, and back.
 
-An array is an address with two strides in bytes, from step to step (`_t`) and from column to column (`_b`).
-Columns of which the steps are side by side are transposed in registers; others are copied one by one.
+Arrays are tuples as in arrays.py. Columns whose steps lie side by side are transposed in registers; others are copied
+one by one.
 """
 
 import numpy as np
@@ -24,8 +24,9 @@ def _ask(first, stride, ahead):
 
 
 @helper
-def pack(source, source_t, source_b, steps, count, ahead, packed, like):
+def pack(array, steps, count, ahead, packed):
     """Copy (steps, count) elements to `packed`, (steps, LANES) side by side; what lies `ahead` bytes on comes next."""
+    source, source_t, source_b, like = array
     size = size_of(like)
     row = LANES * size
     if source_t == size:
@@ -50,13 +51,14 @@ def pack(source, source_t, source_b, steps, count, ahead, packed, like):
     else:
         for k in range(steps):
             for lane in range(count):
-                value = load_scalar(source + k * source_t + lane * source_b, like)
-                store_scalar(packed + k * row + lane * size, value)
+                copied = load_scalar(source + k * source_t + lane * source_b, like)
+                store_scalar(packed + k * row + lane * size, copied)
 
 
 @helper
-def unpack(packed, to, to_t, to_b, steps, count, ahead, like):
+def unpack(packed, array, steps, count, ahead):
     """Copy `packed`, (steps, LANES) side by side, to (steps, count) elements."""
+    to, to_t, to_b, like = array
     size = size_of(like)
     row = LANES * size
     if to_t == size:
@@ -78,8 +80,8 @@ def unpack(packed, to, to_t, to_b, steps, count, ahead, like):
     else:
         for k in range(steps):
             for lane in range(count):
-                value = load_scalar(packed + k * row + lane * size, like)
-                store_scalar(to + k * to_t + lane * to_b, value)
+                copied = load_scalar(packed + k * row + lane * size, like)
+                store_scalar(to + k * to_t + lane * to_b, copied)
 
 
 @helper
@@ -112,6 +114,9 @@ def scatter(source, count, to, like):
 
 
 @inline
-def ahead_of(stride_t, stride_b, T):
-    """How far ahead to prefetch: the next block of these columns, or of the next columns where one block is all."""
-    return LANES * stride_b if T <= BLOCK else 2 * BLOCK * stride_t
+def ahead_of(step, column, T):
+    """How far ahead to prefetch: the next block of these columns, or of the next columns where one block is all.
+
+    step, column: bytes from step to step and from column to column
+    """
+    return LANES * column if T <= BLOCK else 2 * BLOCK * step

@@ -1,18 +1,87 @@
 """One checked call of a scan: the arrays as matrices, the kernel that fits their layout, and the threads."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastcell import _memory, _threads
+from fastcell import _checks, _memory, _threads
 from fastcell._checks import Array
 from fastcell._jit import VECTOR_BITS
-from fastcell.scan import gated_kernels, toy_kernels, toy_lanes
+from fastcell.scan import gated_kernels, gated_registers, toy_kernels, toy_registers
 from fastcell.scan.blocks import BLOCK, PACKED
 from fastcell.simd.vector import LANES, address
 
+_SHORT = 512  # steps of one column up to which compiling the kernel for more is not worth it
 _STREAM = 1 << 25  # bytes of y from which it is written past the caches: by then it would not stay in them
+
+Placed = tuple[int, int, int, Any]
+"""An array as the kernels take it: address, bytes from step to step and from column to column, a scalar of its type."""
+
+
+class Cut(NamedTuple):
+    """How threads share one column out: each sums its steps first, the sums are chained, and then it runs them."""
+
+    steps: int
+    """Threads begin at multiples of it, where one thread's sums begin too."""
+    sums: Callable[..., None]
+    """Sums steps from a memory of 0."""
+    size: int
+    """Bytes that the sums of `steps` steps take."""
+    chain: Callable[..., bool]
+    """Takes a memory over sums; false where only the steps in turn can tell it."""
+
+
+class Sequence(NamedTuple):
+    """How one column is run."""
+
+    kernel: Callable[..., bool]
+    cut: Cut | None
+    """None where one thread takes all of it."""
+
+
+class Cell(NamedTuple):
+    """The kernels of a cell. All take the cell's arrays and y as `Placed`, and return whether an integer overflowed."""
+
+    columns: Callable[..., bool]
+    strips: Callable[..., bool]
+    keyed: Callable[..., bool]
+    sequence: Callable[[list[Array]], Sequence]
+    """The kernel of one column, by the arrays."""
+    shared: bool
+    """Whether `columns` takes arrays, all but the first and y, with one value a step for all columns."""
+
+
+_TOY = Sequence(
+    toy_kernels.toy_sequence,
+    Cut(toy_kernels.SEQUENCE, toy_kernels.toy_sums, toy_kernels.SUMS, toy_kernels.toy_chain),
+)
+_IN_TURN = Sequence(gated_kernels.gated_sequence, None)
+_CONSTANT, _VARYING = (
+    Sequence(kernel, Cut(gated_registers.SEGMENT, sums, gated_registers.SUMS, gated_registers.gated_chain))
+    for kernel, sums in (
+        (gated_registers.gated_constant, gated_registers.gated_constant_sums),
+        (gated_registers.gated_varying, gated_registers.gated_varying_sums),
+    )
+)
+
+
+def _gated_sequence(arrays: list[Array]) -> Sequence:
+    """In registers where that pays, and where all steps lie side by side, or are one value."""
+    *inputs, y = arrays
+    f = inputs[1]
+    if len(y) < _SHORT or not any(array.dtype.kind == "f" for array in inputs) or y.strides[0] != y.itemsize:
+        return _IN_TURN
+    if any(array.strides[0] not in (0, array.itemsize) for array in inputs):
+        return _IN_TURN
+    return _CONSTANT if f.strides[0] == 0 else _VARYING
+
+
+TOY = Cell(toy_kernels.toy_columns, toy_kernels.toy_strips, toy_kernels.toy_keyed, lambda _: _TOY, shared=False)
+GATED = Cell(
+    gated_kernels.gated_columns, gated_kernels.gated_strips, gated_kernels.gated_keyed, _gated_sequence, shared=True
+)
 
 
 def column_axes(x: Array) -> list[int]:
@@ -25,6 +94,7 @@ class Run:
 
     def __init__(
         self,
+        cell: Cell,
         arrays: list[Array],
         out: Array | None,
         dtype: np.dtype[Any],
@@ -34,6 +104,7 @@ class Run:
         threads: int,
     ) -> None:
         x = arrays[0]
+        self.cell = cell
         self.shape = x.shape
         self.columns = math.prod(x.shape[1:])
         self.axes = column_axes(x)
@@ -42,13 +113,12 @@ class Run:
         self.arrays = [self._matrix(array) for array in arrays]
         self.out = out
         self.a = self._matrix(a)  # a is new, and is copied only where its columns are in another order than x's
-        self.codes, self.threads, self.fill = codes, threads, fill
+        self.codes, self.threads = codes, threads
         y = None if out is None or dtype.kind == "i" else self._matrix(out)
         if y is None or (out is not None and not np.may_share_memory(y, out)):
             y = np.empty_like(self.arrays[0], dtype, order="K")  # integers may overflow: they go to `out` at the end
         self.y = y
-        self.zero = self.a.dtype.type(0)
-        self.likes = [array.dtype.type(0) for array in self.arrays]
+        self.ends = fill, self.a.dtype.type(0)  # the last arguments of every kernel
 
     def _matrix(self, array: Array) -> Array:
         if len(self.axes) < 2:
@@ -62,18 +132,9 @@ class Run:
         moved = matrix.reshape(len(matrix), *(self.shape[axis] for axis in self.axes))
         return moved.transpose([axes.index(axis) for axis in range(len(axes))])
 
-    def toy(self) -> tuple[Array, Any]:
-        """Run toy_scan on [x1, x2, x3]: y and the state."""
-        kernels = toy_kernels
-        return self._scan(kernels.toy_columns, kernels.toy_strips, kernels.toy_keyed, kernels.toy_sequence)
-
-    def gated(self) -> tuple[Array, Any]:
-        """Run gated_scan on [x, f, i, o]: y and the state."""
-        kernels = gated_kernels
-        return self._scan(kernels.gated_columns, kernels.gated_strips, kernels.gated_keyed, kernels.gated_sequence)
-
-    def _scan(self, columns: Any, strips: Any, keyed: Any, sequence: Any) -> tuple[Array, Any]:
-        if self.y.size and self._dispatch(columns, strips, keyed, sequence):
+    def scan(self) -> tuple[Array, Any]:
+        """Run it: y and the state."""
+        if self.y.size and self._dispatch():
             raise OverflowError("an integer memory leaves int64: x1 (or x) is too large; convert it to float64")
         y = self.out
         if y is None:
@@ -83,153 +144,138 @@ class Run:
         state = self._unmatrix(self.a)
         return y, state if self.codes is not None else state[0]
 
-    def _dispatch(self, columns: Any, strips: Any, keyed: Any, sequence: Any) -> bool:
+    def _dispatch(self) -> bool:
         """Run the kernel that fits; returns whether an integer overflowed."""
-        T, B = self.y.shape
-        everything = [*self.arrays, self.y]
-        is_toy = sequence is toy_kernels.toy_sequence
+        arrays = [placed(array) for array in (*self.arrays, self.y)]
         if self.codes is not None:
-            return self._keyed(keyed, self.codes)
-        if is_toy and self._in_lanes():
-            self._lanes()
+            keys = placed(self.codes[:, None])
+            return bool(self.cell.keyed(*arrays, keys, address(self.a), *self.y.shape, *self.ends))
+        if self._fits_registers():
+            self._in_registers(arrays)
             return False
-        if B == 1:
-            return self._sequence(sequence) if is_toy else self._in_turn(sequence)
-        pieces = _threads.split(B, LANES, self.threads)
-        last_gate = (
-            0 if is_toy else len(self.arrays) - 1
-        )  # everything[1:last_gate + 1] may be one value for all columns
-        if B >= LANES and all(
-            array.strides[1] == array.itemsize or (0 < k <= last_gate and array.strides[1] == 0)
-            for k, array in enumerate(everything)
-        ):
-            return self._columns(columns, is_toy, pieces)
+        if self.y.shape[1] == 1:
+            return self._sequence(arrays)
+        pieces = _threads.split(self.y.shape[1], LANES, self.threads)
+        task = self._columns(arrays) if self._side_by_side() else self._strips(arrays)
+        return any(_threads.run(task, pieces))
+
+    def _side_by_side(self) -> bool:
+        """Whether a vector of columns can be read in place from every array."""
+        x, *others = self.arrays
+        if len(self.y[0]) < LANES or any(array.strides[1] != array.itemsize for array in (x, self.y)):
+            return False
+        steps = [(array.strides[1], array.itemsize) for array in others]
+        return all(step == size or (self.cell.shared and step == 0) for step, size in steps)
+
+    def _columns(self, arrays: list[Placed]) -> Callable[[int, int], bool]:
+        T, B = self.y.shape
+        aligned = not (int(address(self.y)) % 16 or self.y.strides[0] % 16 or B * self.y.itemsize % 16)
+        stream = self.y.nbytes >= _STREAM and aligned
+
+        def piece(first: int, last: int) -> bool:
+            return bool(self.cell.columns(*arrays, address(self.a), T, first, last, stream, *self.ends))
+
+        return piece
+
+    def _strips(self, arrays: list[Placed]) -> Callable[[int, int], bool]:
+        T = len(self.y)
         rows_first = abs(self.arrays[0].strides[0]) > abs(self.arrays[0].strides[1])
         block, stretch = (8, 8) if rows_first else (BLOCK, T)
-        arguments = [part for array in everything for part in (address(array), *array.strides)]
-        tail = (self.fill, self.zero, *self.likes)
 
         def piece(first: int, last: int) -> bool:
             _room, work = _work()
-            return bool(strips(*arguments, address(self.a), T, first, last, block, stretch, work, *tail))
+            return bool(self.cell.strips(*arrays, address(self.a), T, first, last, block, stretch, work, *self.ends))
 
-        return any(_threads.run(piece, pieces))
+        return piece
 
-    def _places(self, axis: int) -> list[Any]:
-        """Each array's address, and its stride along one axis."""
-        return [part for array in (*self.arrays, self.y) for part in (address(array), array.strides[axis])]
-
-    def _in_lanes(self) -> bool:
-        """Whether the arrays are such as `toy_lanes` takes: float32 and int8, the steps of a column side by side."""
+    def _fits_registers(self) -> bool:
+        """Whether toy_registers.py takes the arrays: float32 and int8, the steps of a column side by side."""
         arrays = [*self.arrays, self.y]
-        kinds = [array.dtype.char for array in arrays] == ["f", "b", "b", "f"]
+        kinds = [array.dtype.char for array in arrays] == ["f", "b", "b", "f"]  # never of the gated recurrence's five
         side_by_side = all(array.strides[0] == array.itemsize for array in arrays)
         return kinds and side_by_side and VECTOR_BITS == 512 and len(self.y) >= 8
 
-    def _lanes(self) -> None:
+    def _in_registers(self, arrays: list[Placed]) -> None:
         T, B = self.y.shape
-        places = self._places(1)
+        fill, _ = self.ends
         if B > 1 or self.threads == 1:
 
             def columns(first: int, last: int) -> None:
                 whole = first + (last - first) // 8 * 8  # first is a multiple of 8: threads change no column's kernel
                 if first < whole:
-                    toy_lanes.toy_tiles(*places, address(self.a), T, first, whole, self.fill)
+                    toy_registers.toy_tiles(*arrays, address(self.a), T, first, whole, fill)
                 if whole < last:
-                    toy_lanes.toy_lanes(*places, address(self.a), 0, T, whole, last, self.fill)
+                    toy_registers.toy_eights(*arrays, address(self.a), 0, T, whole, last, fill)
 
             _threads.run(columns, _threads.split(B, 8, self.threads))
             return
-        pieces = _threads.split(T, toy_lanes.STEPS, self.threads)
-        starts = [self.a.reshape(1), *(self._memory_at(first, places) for first, _ in pieces[1:])]
+        pieces = _threads.split(T, toy_registers.STEPS, self.threads)
+        starts = [self.a.reshape(1), *(self._memory_at(first, arrays) for first, _ in pieces[1:])]
         if any(memory is None for memory in starts):  # no reset for so long that the steps before are most of the work
             pieces = [(0, T)]
 
         def piece(first: int, last: int) -> None:
             memory = starts[pieces.index((first, last))]
-            toy_lanes.toy_lanes(*places, address(memory), first, last, 0, 1, self.fill)
+            toy_registers.toy_eights(*arrays, address(memory), first, last, 0, 1, fill)
 
         _threads.run(piece, pieces)
         self.a[...] = starts[len(pieces) - 1]
 
-    def _memory_at(self, step: int, places: list[Any]) -> Array | None:
+    def _memory_at(self, step: int, arrays: list[Placed]) -> Array | None:
         """The memory of the single column before a step, from the steps since its last reset if they are few."""
-        reset = toy_lanes.last_reset(places[2], step)
+        reset = toy_registers.last_reset(arrays[1], step)
         if step - reset > len(self.y) // (8 * self.threads):
             return None
-        memory, begin = np.zeros(1), max(reset, 0) // toy_lanes.STEPS * toy_lanes.STEPS
+        memory, begin = np.zeros(1), max(reset, 0) // toy_registers.STEPS * toy_registers.STEPS
         if reset < 0:
             memory[...] = self.a.reshape(1)
-        toy_lanes.toy_lanes(*places[:6], 0, 0, address(memory), begin, step, 0, 1, self.fill)
+        *inputs, (_, *strides) = arrays
+        toy_registers.toy_eights(*inputs, (0, *strides), address(memory), begin, step, 0, 1, self.ends[0])
         return memory
 
-    def _columns(self, columns: Any, toy: bool, pieces: list[tuple[int, int]]) -> bool:
-        T, B = self.y.shape
-        arguments: list[Any] = []
-        for k, array in enumerate([*self.arrays, self.y]):
-            gate = not toy and 0 < k < len(self.arrays)
-            arguments += [address(array), *array.strides] if gate else [address(array), array.strides[0]]
-        aligned = not (int(address(self.y)) % 16 or self.y.strides[0] % 16 or B * self.y.itemsize % 16)
-        stream = (self.y.nbytes >= _STREAM and aligned,) if toy else ()
-        tail = (self.fill, *stream, self.zero, *self.likes)
-        return any(
-            _threads.run(lambda first, last: bool(columns(*arguments, address(self.a), T, first, last, *tail)), pieces)
-        )
-
-    def _keyed(self, keyed: Any, codes: Array) -> bool:
-        T, B = self.y.shape
-        arguments = [part for array in self.arrays for part in (address(array), *array.strides)]
-        return bool(
-            keyed(
-                *arguments, address(codes), codes.strides[0], address(self.y), *self.y.strides, address(self.a), T, B,
-                self.fill, self.zero, *self.likes, codes.dtype.type(0),
-            )
-        )  # fmt: skip
-
-    def _in_turn(self, sequence: Any) -> bool:
-        """One column, whose steps only one thread can take."""
-        places = self._places(0)
-        return bool(sequence(*places, address(self.a), len(self.y), self.fill, self.zero, *self.likes))
-
-    def _sequence(self, sequence: Any) -> bool:
-        """One column. Threads begin at multiples of SEQUENCE, as one thread's blocks do: the same sums either way."""
+    def _sequence(self, arrays: list[Placed]) -> bool:
+        """One column. Threads begin where one thread's sums begin: the same bits either way."""
         T = len(self.y)
-        places = self._places(0)
-        pieces = _threads.split(T, toy_kernels.SEQUENCE, self.threads)
-        starts = self._starts(pieces, places) if len(pieces) > 1 else None
+        kernel, cut = self.cell.sequence([*self.arrays, self.y])
+        pieces = [(0, T)] if cut is None else _threads.split(T, cut.steps, self.threads)
+        starts = None if cut is None or len(pieces) == 1 else self._starts(cut, pieces, arrays[:-1])
         if starts is None:
             pieces, starts = [(0, T)], self.a.reshape(1)
 
         def piece(first: int, last: int) -> bool:
             memory = address(starts) + 8 * pieces.index((first, last))
             _room, work = _work()
-            return bool(sequence(*places, memory, first, last, work, self.fill, self.zero, *self.likes))
+            return bool(kernel(*arrays, memory, first, last, work, *self.ends))
 
         overflow = any(_threads.run(piece, pieces))
         self.a[...] = starts[-1]
         return overflow
 
-    def _starts(self, pieces: list[tuple[int, int]], places: list[Any]) -> Array | None:
-        """The memory at each piece's first step; None where float sums are so large that only steps in turn tell."""
-        segments = pieces[-1][0] // BLOCK
-        totals, bounds = np.empty(segments, self.zero.dtype), np.empty(segments, np.float64)
-        forgot = np.empty(segments, np.int8)
-        sums = address(totals), address(bounds), address(forgot)
+    def _starts(self, cut: Cut, pieces: list[tuple[int, int]], inputs: list[Placed]) -> Array | None:
+        """The memory at each piece's first step; None where only the steps in turn can tell it."""
+        _, zero = self.ends
+        stop = pieces[-1][0]
+        sums = np.empty(stop // cut.steps * cut.size, np.uint8)
 
         def piece(first: int, last: int) -> None:
             _room, work = _work()
-            toy_kernels.toy_sequence_sums(*places[:4], first, last, *sums, work, self.zero, *self.likes[:2])
+            cut.sums(*inputs, first, last, address(sums), work, zero)
 
-        _threads.run(piece, _threads.split(pieces[-1][0], toy_kernels.SEQUENCE, self.threads))
-        starts = np.full(len(pieces), self.a.item(), self.zero.dtype)
+        _threads.run(piece, _threads.split(stop, cut.steps, self.threads))
+        starts = np.full(len(pieces), self.a.item(), zero.dtype)
         for k, (first, last) in enumerate(pieces[:-1]):
             starts[k + 1] = starts[k]
-            if not toy_kernels.toy_sequence_carry(*sums, first, last, address(starts) + 8 * (k + 1), self.zero):
+            if not cut.chain(address(sums), first, last, address(starts) + 8 * (k + 1), zero):
                 return None
         return starts
+
+
+def placed(array: Array) -> Placed:
+    """A matrix for the kernels."""
+    return address(array), *array.strides, array.dtype.type(0)
 
 
 def _work() -> tuple[Array, int]:
     """Room for five packed blocks and its address, a multiple of 64; it lives as long as the array does."""
     room = np.empty(5 * PACKED + 64, np.uint8)
-    return room, (address(room) + 63) // 64 * 64
+    return room, _checks.round_up(address(room), 64)

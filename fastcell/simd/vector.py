@@ -29,7 +29,8 @@ from fastcell._jit import VECTOR_BITS, kernel
 LANES: int = VECTOR_BITS // 32
 """How many float32 fit a vector register. A vector with more lanes than fit takes several registers."""
 
-FLOAT32, FLOAT64, INT8, INT64 = np.float32(0), np.float64(0), np.int8(0), np.int64(0)
+FLOAT32, FLOAT64 = np.float32(0), np.float64(0)
+INT8, INT16, INT64 = np.int8(0), np.int16(0), np.int64(0)
 
 
 class VectorType(types.Type):
@@ -591,6 +592,19 @@ def rotate(typingctx, vector, count):
     return vector(vector, count), codegen
 
 
+@intrinsic(prefer_literal=True)
+def move_up(typingctx, vector, count, fill):
+    """Each lane moved up by `count`, a literal; `fill`, a number, comes in at the bottom."""
+    lanes = vector.lanes
+
+    def codegen(context, builder, sig, args):
+        order = [k - count.literal_value if k >= count.literal_value else lanes + k for k in range(lanes)]
+        filled = _splat(builder, vector, args[2])
+        return builder.shuffle_vector(args[0], filled, ir.Constant(ir.VectorType(ir.IntType(32), lanes), order))
+
+    return vector(vector, count, vector.dtype), codegen
+
+
 @intrinsic
 def last_lane(typingctx, vector):
     """The value of the last lane in every lane."""
@@ -603,6 +617,18 @@ def last_lane(typingctx, vector):
 
 
 @intrinsic
+def upper_half(typingctx, vector):
+    """The upper half of the lanes."""
+    half = VectorType(vector.dtype, vector.lanes // 2)
+
+    def codegen(context, builder, sig, args):
+        order = ir.Constant(ir.VectorType(ir.IntType(32), half.lanes), list(range(half.lanes, vector.lanes)))
+        return builder.shuffle_vector(args[0], args[0], order)
+
+    return half(vector), codegen
+
+
+@intrinsic
 def first_lane(typingctx, vector):
     """The value in lane 0."""
 
@@ -610,6 +636,29 @@ def first_lane(typingctx, vector):
         return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
 
     return vector.dtype(vector), codegen
+
+
+@intrinsic
+def swap_pairs(typingctx, vector):
+    """Lanes 0 and 1 exchanged, 2 and 3, and so on."""
+
+    def codegen(context, builder, sig, args):
+        order = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [k ^ 1 for k in range(vector.lanes)])
+        return builder.shuffle_vector(args[0], args[0], order)
+
+    return vector(vector), codegen
+
+
+@intrinsic
+def top_lane(typingctx, vector):
+    """The largest of signed integers in every lane."""
+
+    def codegen(context, builder, sig, args):
+        kind = _llvm(vector)
+        top = _call(builder, f"llvm.vector.reduce.smax.{_suffix(vector)}", kind.element, [args[0]])
+        return _splat(builder, vector, top)
+
+    return vector(vector), codegen
 
 
 @intrinsic

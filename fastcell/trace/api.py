@@ -7,7 +7,8 @@ import numpy as np
 
 from fastcell import _checks, _memory
 from fastcell._checks import Array
-from fastcell.scan.api import _three, toy_scan
+from fastcell.scan.api import toy_scan
+from fastcell.scan.arguments import toy_arrays
 from fastcell.trace.text import FEW, check_row, in_columns, names, numbers
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ def toy_trace(x1: Any, x2: Any = None, x3: Any = None, *, state: Any = None) -> 
     2      2   1   0 |  1  1  0 |    5    - | add    silent
     3      7  -1   1 |  0  0  1 |    0    0 | reset  output
     """
-    values, control, emit = _three(x1, x2, x3)
+    values, control, emit = toy_arrays(x1, x2, x3)
     if values.ndim > 2:
         raise ValueError(f"x1 must have shape (T,) or (T, B), got {values.shape}")
     _memory.check(_STEP * values.size, "a trace of x1 of shape {}", values.shape)

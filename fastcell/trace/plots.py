@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from fastcell._checks import Array
+from fastcell._checks import Array, ceil_div
 from fastcell.trace.text import FEW
 
 _PANELS = {
@@ -111,7 +111,7 @@ def _map(
     n, many = part.shape
     ax.set_ylabel(word, fontsize=_TEXT)
     ax.set_ylim(many - 0.5, -0.5)
-    shown = range(0, many, -(-many // 8))
+    shown = range(0, many, ceil_div(many, 8))
     ax.set_yticks(shown, [str(names[k]) for k in shown], fontsize=_TEXT)
     if not n:
         return
@@ -129,7 +129,7 @@ def _map(
 def _image(ax: Axes, part: Array, most: int, **options: Any) -> AxesImage:
     """Rows downward, steps to the right; of more than `most` steps, the means of some at a time."""
     n, rows = part.shape
-    k = -(-n // most)
+    k = ceil_div(n, most)
     starts = np.arange(0, n, k)
     means = np.add.reduceat(part.astype(np.float64), starts, axis=0) / np.diff([*starts, n])[:, None]
     extent = (-0.5, len(starts) * k - 0.5, rows - 0.5, -0.5)
@@ -147,7 +147,7 @@ def _steps(figure: Figure, axes: list[Axes], n: int, labels: list[str] | None, w
         return
     room = width / max(n, 1) - _TEXT
     level = n <= _POINTS and all(_width(label) <= room for label in labels)
-    at = range(n) if level else range(0, n, -(-n // int(width / (1.5 * _TEXT))))
+    at = range(n) if level else range(0, n, ceil_div(n, int(width / (1.5 * _TEXT))))
     shown = [labels[t] if len(labels[t]) <= 20 else labels[t][:19] + "…" for t in at]
     for ax in axes:
         ax.set_xticks(at, shown, fontsize=_TEXT, rotation=0 if level else 90, parse_math=False)

@@ -11,6 +11,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+from fastcell._checks import round_up
+
 # The datatype message of a text: class 9, and a base, of class 0 or 3, of one byte.
 # Its size, 16, comes first in the pattern, since a search for fixed bytes is several times faster.
 _TEXT = re.compile(
@@ -36,13 +38,13 @@ def _attribute(data: Any, start: int) -> tuple[int, int]:
     """Where dataspace and values are in the attribute message around this datatype; Keras has texts nowhere else."""
     for size in range(1, _LONGEST_NAME):
         for version, before, even in ((1, 8, 8), (2, 8, 1), (3, 9, 1)):
-            head = start - before - -(-size // even) * even
+            head = start - before - round_up(size, even)
             if head < 0 or data[head] != version:
                 continue
             named, kind, space = struct.unpack("<HHH", data[head + 2 : head + 8])
             if named == size and kind in (16, 20) and space <= 40:
-                at = start + -(-kind // even) * even
-                return at, at + -(-space // even) * even
+                at = start + round_up(kind, even)
+                return at, at + round_up(space, even)
     raise ValueError(f"a text must be an attribute, got one at {start} that is none")
 
 
@@ -69,7 +71,7 @@ def _heap(data: Any, address: int) -> dict[int, int]:
     found: dict[int, int] = {}
     while at + 16 <= end <= len(data):
         index, _, _, size = struct.unpack("<HHIQ", data[at : at + 16])
-        at += size if index == 0 else 16 + (size + 7) // 8 * 8
+        at += size if index == 0 else 16 + round_up(size, 8)
         if index == 0:
             break
         found[index] = size

@@ -13,6 +13,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 from onnx.external_data_helper import load_external_data_for_tensor
 
 from fastcell import _memory
+from fastcell._checks import ceil_div
 from fastcell.weights import onnx_shapes
 from fastcell.weights.onnx_shapes import Trial
 
@@ -392,7 +393,7 @@ def _dequantize(node: Node, x: list[Array | None], data: Array) -> Array:
 
     def spread(p: Array) -> Array:
         if block:
-            fitting = [-(-n // block) if k == axis % data.ndim else n for k, n in enumerate(data.shape)]
+            fitting = [ceil_div(n, block) if k == axis % data.ndim else n for k, n in enumerate(data.shape)]
             if list(p.shape) != fitting:
                 raise ValueError(f"blocks of scales of shape {p.shape}, not {tuple(fitting)}")
             p = np.repeat(p, min(block, data.shape[axis]), axis).take(range(data.shape[axis]), axis)

@@ -17,6 +17,7 @@ from dask.core import get_dependencies
 
 import fastcell as fc
 from fastcell import _threads
+from fastcell._checks import ceil_div
 from fastcell.dask.chunks import Gated, Toy
 from tests.helpers import expected, problems
 from tests.helpers.processes import python
@@ -100,7 +101,7 @@ def test_a_float_output_gate_makes_float_memories():
 def test_gates_broadcast(shape, kind):
     x = np.linspace(-1, 1, 120).reshape(30, 4)
     gate = np.random.default_rng(3).random(shape)
-    given = da.from_array(gate, chunks=tuple(-(-n // 2) for n in shape)) if kind == "dask" else gate
+    given = da.from_array(gate, chunks=tuple(ceil_div(n, 2) for n in shape)) if kind == "dask" else gate
     y, state = computed(fc.dask.gated_scan(da.from_array(x, chunks=(7, 3)), given, 0.5, given))
     wanted = fc.gated_scan(x, gate, 0.5, gate)
     np.testing.assert_allclose(y, wanted.y, rtol=1e-12, atol=1e-14)
@@ -456,8 +457,8 @@ def test_an_lstm_is_pickled_and_copied_without_addresses():
     lstm = fc.LSTM(3, 5, 2, peepholes=True, clip=1.0, activations=("hard_sigmoid", "tanh", "elu"), seed=0)
     x = np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 2, 3)
     for other in (pickle.loads(pickle.dumps(lstm)), copy.deepcopy(lstm), copy.copy(lstm)):
-        assert other.packed[0].table != lstm.packed[0].table
-        assert not np.shares_memory(other.packed[0].params.w_x, lstm.packed[0].params.w_x)
+        assert other.packed[0].at != lstm.packed[0].at
+        assert not np.shares_memory(other.packed[0].params.block, lstm.packed[0].params.block)
         np.testing.assert_array_equal(other(x)[0], lstm(x)[0])
 
 

@@ -82,3 +82,18 @@ def agree_within_rounding(actual, x1, x2, x3, case="", **options):
     last = np.finfo(np.float32).eps / 2 * np.abs(wanted.y) if y.dtype == np.float32 else 0.0
     error = np.abs(y.astype(np.float64) - wanted.y)
     assert (error <= bound + last).all(), f"{case}: off by {np.nanmax(error)}"
+
+
+def gated_rounding(x, f, i, o, state):
+    """How far two orders of the gated recurrence's sums may lie apart in float64, for each y and for the state.
+
+    Each term of a memory takes at most two roundings a step, as in `rounding`; their magnitudes run through the
+    recurrence of the gates' magnitudes.
+    """
+    x, f, i, o = (np.broadcast_to(np.abs(np.asarray(array, np.float64)), np.shape(x)) for array in (x, f, i, o))
+    memory, sizes = abs(float(state)), np.empty(len(x))
+    for t in range(len(x)):
+        memory = f[t] * memory + i[t] * x[t]
+        sizes[t] = memory
+    steps = 2 * (np.arange(len(x)) + 2) * np.finfo(np.float64).eps
+    return steps * o * sizes, steps[-1] * sizes[-1]

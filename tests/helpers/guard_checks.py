@@ -16,7 +16,9 @@ from types import ModuleType
 import numpy as np
 
 import fastcell as fc
-from fastcell.scan import api as recurrence
+from fastcell._checks import round_up
+from fastcell.scan import small_calls
+from fastcell.scan.gated_registers import GROUP, SEGMENT
 from fastcell.simd.vector import LANES
 from tests.helpers import problems
 
@@ -39,7 +41,7 @@ class Pages:
 
     def room(self, size, at_end):
         """`size` bytes that end, or begin, at a forbidden page."""
-        whole = -(-max(size, 1) // PAGE) * PAGE
+        whole = round_up(max(size, 1), PAGE)
         memory = np.frombuffer(mmap.mmap(-1, whole + 2 * PAGE), np.uint8)
         start = memory.ctypes.data
         _forbid(start)
@@ -144,14 +146,14 @@ LAYOUTS = {
 }
 OWN = {"scan": 1, "keys": 2, "rows": 2, "lstm": 3, "layer": 12}
 """What a call makes at least: memories; h, c and scratch; a layer's weights as the kernels want them."""
-SMALL = recurrence._SMALL
+SMALL = small_calls.SMALL
 STEPS = 1, 3, 4, 5, LANES - 1, LANES, LANES + 1, 127, 130
 COLUMNS = 1, 2, LANES // 2 - 1, LANES // 2 + 1, LANES - 1, LANES, LANES + 1, 2 * LANES - 1, 2 * LANES + 3
 LENGTHS = 1, 2, 8 * LANES - 1, 8 * LANES, 8 * LANES + 1, 9 * LANES + 3, 128 * LANES - 1, 128 * LANES + 1, 257 * LANES
 
 
 def _toy(values, rules, small=0):
-    recurrence._SMALL = small  # by default these arrays, too, go to the kernels for large ones
+    small_calls.SMALL = small  # by default these arrays, too, go to the kernels for large ones
 
     def call(x1, x2, x3, y, threads=1, **options):
         scan = fc.toy_scan(x1, x2, x3, out=y, threads=threads, **options)
@@ -211,6 +213,15 @@ def _gated(dtype):
             same(call, arrays, OWN["scan"], f"gated_scan {dtype} broadcast ({T}, {B})")
     for T in LENGTHS[:6]:
         same(call, [*problems.gates((T,), dtype), np.empty(T, dtype)], OWN["scan"], f"gated_scan {dtype} ({T},)")
+    for T, threads in itertools.product((512, 513, 5 * GROUP - 1, 5 * GROUP + 7, SEGMENT, 2 * SEGMENT + 3), (1, 2)):
+
+        def long(*arrays, count=threads):
+            return call(*arrays, threads=count)
+
+        arrays = [*problems.gates((T,), dtype), np.empty(T, dtype)]
+        same(long, arrays, OWN["scan"], f"gated_scan {dtype} ({T},), {threads} threads")
+        arrays[1:3] = (np.full(1, number, dtype) for number in (0.9, 0.1))  # one gate for all steps
+        same(long, arrays, OWN["scan"], f"gated_scan {dtype} ({T},), one gate, {threads} threads")
 
 
 def gated_float32():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fastcell import oracle
+from fastcell.lstm.config import Quantized
 from tests.helpers.lstms import function
 
 T, B, I, H, P = 6, 3, 4, 5, 2
@@ -29,6 +30,16 @@ def run(arguments, x):
         clip=arguments["clip"], activations=[function(entry) for entry in arguments["activations"]],
     )  # fmt: skip
     return np.array(y), np.array(c)
+
+
+def widened(arguments, precision="int8"):
+    """Arguments of floats alone, as precision="float32" makes them of a source of integers."""
+    arguments = dict(arguments)
+    assert arguments.pop("precision") == precision
+    weights = {
+        name: x.values * x.scale[:, None] if isinstance(x, Quantized) else x for name, x in arguments["weights"].items()
+    }
+    return arguments | {"weights": weights}
 
 
 def well_formed(arguments, dtype="float32", more=()):

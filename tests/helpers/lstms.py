@@ -26,7 +26,7 @@ TOLERANCE = {"float32": 3e-6, "float64": 1e-13}
 
 def function(entry):
     name, *numbers = (entry,) if isinstance(entry, str) else entry
-    return lambda x: FUNCTIONS[name](x, *numbers)
+    return (lambda x: FUNCTIONS[name](x, *numbers)) if numbers else FUNCTIONS[name]
 
 
 def by_oracle(lstm, x, state=None, **options):
@@ -42,7 +42,7 @@ def by_oracle(lstm, x, state=None, **options):
     y, (h, c) = oracle.lstm(
         x.astype(float).tolist(), weights, [np.asarray(part, float).tolist() for part in state],
         reverse=lstm.reverse, coupled=lstm.coupled, clip=lstm.clip,
-        activations=[function(entry) for entry in lstm.activations], **options,
+        activations=[function(entry) for entry in lstm.activations], precision=lstm.precision, **options,
     )  # fmt: skip
     width = lstm.directions * lstm.output_size
     return np.array(y, float).reshape(T, B, width), np.array(h, float), np.array(c, float)

@@ -8,11 +8,12 @@ import sys
 import numpy as np
 
 import fastcell as fc
-from fastcell.scan import api as recurrence
+from fastcell.scan import small_calls
+from fastcell.scan.gated_registers import GROUP, SEGMENT
 from tests.helpers import expected, lstms
 
-small = recurrence._SMALL
-recurrence._SMALL = 0  # the kernels for large arrays are checked on small ones
+small = small_calls.SMALL
+small_calls.SMALL = 0  # the kernels for large arrays are checked on small ones
 
 
 def inputs(shape, dtype, order="C", resets=0.02):
@@ -50,7 +51,7 @@ def strips():
             expected.agree(got, expected.toy(*arrays), f"{shape}, {threads} threads")
 
 
-def lanes():
+def registers():
     """Whole numbers as float32, steps side by side: every tail of eight and of 64, columns by eights and one by one."""
     for shape in ((8, 1), (9, 2), (63, 3), (64, 1), (190, 2), (1000, 1), (8, 8), (21, 16), (530, 9), (65, 25)):
         for resets in (0, 0.02, 0.3):
@@ -66,7 +67,7 @@ def lanes():
 
 def calls():
     """Small calls, in compiled code at once."""
-    recurrence._SMALL = small
+    small_calls.SMALL = small
     for shape in ((1,), (40,), (200,), (7, 5), (70, 3)):
         for order in "CF":
             arrays = inputs(shape, "float32", order)
@@ -154,6 +155,33 @@ def gated_keyed():
     expected.agree(fc.gated_scan(*arrays, keys=keys), expected.gated(*arrays, keys=keys))
 
 
+def gated_column():
+    """A long column, in registers: gates that vary and one for all steps, gates of 0 and tiny ones, threads."""
+    n = 3 * SEGMENT + 2 * GROUP + 5
+    rng = np.random.default_rng(5)
+    x, i, o = (rng.uniform(-1, 1, n) for _ in range(3))
+    zero = np.where(np.arange(n) % 1000 == 1, 0.0, 1.0)
+    for name, f in (
+        ("random", rng.random(n)),
+        ("signed", -rng.random(n)),
+        ("zero", zero),
+        ("slow", 1 - 1e-5 * rng.random(n)),
+        ("one", 0.99),
+    ):
+        wanted, (bound, last) = expected.gated(x, f, i, o), expected.gated_rounding(x, f, i, o, 0.0)
+        alone = fc.gated_scan(x, f, i, o, threads=1)
+        assert (np.abs(alone.y - wanted.y) <= bound).all(), name
+        assert abs(alone.state - wanted.state) <= last, name
+        both = fc.gated_scan(x, f, i, o, threads=2)
+        assert both.y.tobytes() == alone.y.tobytes(), f"{name}, bits of two threads"
+    x, f, large = np.zeros(1200), np.ones(1200), np.float64(1e140)
+    f[705:707] = 1e-160  # their product has few digits left
+    expected.agree(fc.gated_scan(x, f, 1.0, 1.0, state=large), expected.gated(x, f, 1.0, 1.0, state=large))
+    x[:5] = 0.0, 1.5e308, 1.5e308, -1.5e308, -1.5e308
+    with np.errstate(all="ignore"):
+        expected.agree(fc.gated_scan(x, 1.0, 1.0, 1.0), expected.gated(x, 1.0, 1.0, 1.0))
+
+
 def _lstm(dtypes, **options):
     for dtype in dtypes:
         for H, P in ((9, 0), (40, 7)):
@@ -177,6 +205,62 @@ def lstm_special():
     _lstm(["float32"], peepholes=True, clip=0.5, activations=("hard_sigmoid", "softsign", "elu"))
 
 
+def resets():
+    """Rows that begin with a learned state or go back to it, beside rows that go on."""
+    reset = (np.arange(12).reshape(4, 3) % 5 == 3).tolist()
+    for P in (0, 2):
+        start = lstms.normal((2, P or 5), seed=1), lstms.normal((2, 5), seed=2)
+        net = fc.LSTM(3, 5, 2, proj_size=P, initial_state=start, seed=0)
+        x, lists = lstms.normal((4, 3, 3)), [part.astype(float).tolist() for part in start]
+        given = tuple(lstms.normal((2, 3, part.shape[1]), seed=3) for part in start)
+        for state in (given, None):
+            y, (h, c) = net(x, state, reset=reset)
+            first = given if state is not None else [part[:, None].repeat(3, 1) for part in start]
+            wanted = lstms.by_oracle(net, x, first, reset=reset, initial_state=lists)
+            for name, got, want in zip("yhc", (y, h, c), wanted, strict=True):
+                assert np.abs(got - want).max() < 1e-5, f"{name}, projected to {P}"
+
+
+def streams():
+    """Keys and masks beside each row alone, whose steps are its own."""
+    net, rng = fc.LSTM(3, 9, 2, seed=0), np.random.default_rng(0)
+    x, keys, reset = lstms.normal((60, 3)), rng.integers(0, 7, 60), rng.random(60) < 0.2
+    y, (h, _) = net(x, keys=keys, reset=reset)
+    for k in range(7):
+        alone, (last, _) = net(x[keys == k], reset=reset[keys == k])
+        assert np.array_equal(alone, y[keys == k]), k
+        assert np.array_equal(last, h[:, k]), k
+    net = fc.LSTM(3, 9, bidirectional=True, seed=0)
+    x, mask = lstms.normal((9, 5, 3)), rng.random((9, 5)) < 0.6
+    y = net(x, mask=mask)[0]
+    for b in range(5):
+        assert np.array_equal(net(x[mask[:, b], b])[0], y[mask[:, b], b]), b
+    assert not y[~mask].any()
+
+
+def _steps(precision):
+    """Each step from the kernel's own state, since a rounding that tips would go on; blocks of inputs, projections."""
+    for I, H, P in ((3, 9, 0), (150, 7, 0), (2, 140, 5)):
+        net = fc.LSTM(I, H, proj_size=P, precision=precision, seed=1)
+        x, state = lstms.normal((3, 4, I), seed=I), None
+        for t in range(len(x)):
+            y, new = net(x[t : t + 1], state)
+            wanted = lstms.by_oracle(net, x[t : t + 1], state)
+            for name, got, want in zip("yhc", (y, *new), wanted, strict=True):
+                assert np.abs(got - want).max() < 2e-6, f"{name} at step {t} of {I} inputs, projected to {P}"
+            state = new
+
+
+def bfloat16():
+    """Products in bfloat16."""
+    _steps("bfloat16")
+
+
+def int8():
+    """Products in int8."""
+    _steps("int8")
+
+
 def cell():
     """Steps beside the whole sequence: rows alone and together, tails, two groups at once."""
     for H in (5, 9):
@@ -194,8 +278,9 @@ def cell():
 CHECKS = {
     check.__name__: check
     for check in (
-        columns, strips, lanes, calls, sequence, overflowing_floats, keyed, integers, other_rules,
-        gated_columns, gated_strips, gated_keyed, lstm_plain, lstm_float64, lstm_special, cell,
+        columns, strips, registers, calls, sequence, overflowing_floats, keyed, integers, other_rules,
+        gated_columns, gated_strips, gated_keyed, gated_column, lstm_plain, lstm_float64, lstm_special, resets,
+        streams, bfloat16, int8, cell,
     )
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ import pytest
 from numba import njit, prange
 
 import fastcell as fc
+from fastcell.lstm.layout import LAYER
 from tests.helpers.cells import OPTIONS, states, through, whole
 from tests.helpers.lstms import normal
 
@@ -276,9 +277,10 @@ def test_lstm_step_takes_strided_rows_and_refuses_other_params():
     with pytest.raises(TypeError, match="params must be a cell's or an LSTM's params"):
         fc.lstm_step((1, 2), x, h, c)
     other = lstm.cell().params
-    wider = other._replace(w_x=np.zeros((1, 3, 4, 3), "f"))
-    with pytest.raises(ValueError, match="packed for vectors of another width"):
-        fc.lstm_step(wider, x, h[0], c[0])
+    stale = other._replace(block=other.block.copy())
+    stale.block[8 * LAYER.index("build")] ^= 1
+    with pytest.raises(ValueError, match="packed for another build or CPU"):
+        fc.lstm_step(stale, x, h[0], c[0])
 
 
 def test_one_value_has_no_stride_that_matters():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numba import njit
 
+from fastcell._checks import round_up
 from fastcell.simd.activations import KNOWN, activate, sigmoid, tanh
 from fastcell.simd.vector import address, load, size_of, store, width
 
@@ -31,7 +32,7 @@ def run_any(x, out, count, code, alpha, beta, like):
 
 
 def apply(name, x, *numbers):
-    padded = np.zeros(-(-len(x) // 64) * 64, x.dtype)
+    padded = np.zeros(round_up(len(x), 64), x.dtype)
     padded[: len(x)] = x
     out = np.empty_like(padded)
     like = x.dtype.type(0)

@@ -19,19 +19,9 @@ from fastcell import _memory
 from fastcell.__main__ import main
 from tests.helpers import commands
 
-pytestmark = pytest.mark.usefixtures("limited")
+pytestmark = pytest.mark.usefixtures("limited", "nothing_large")
 
 FEW = 1 << 24  # memories that keys may ask for, however few rows there are
-
-
-@pytest.fixture(autouse=True)
-def nothing_large_is_allocated():
-    """What Python and NumPy allocate, lazily mapped memory too; `limited` holds the rest."""
-    tracemalloc.start()
-    yield
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2**29, f"{peak / 2**20:.0f} MiB"
 
 
 def wide(shape, dtype="f4"):

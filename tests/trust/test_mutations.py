@@ -6,9 +6,10 @@ import pytest
 
 from tests.helpers import processes
 
-LSTM, CELL = "lstm/kernels.py", "lstm/cell_kernels.py"
+LSTM, CELL, GATES, PRODUCTS = (f"lstm/{name}.py" for name in ("kernels", "cell_kernels", "gates", "products"))
 KERNELS, GATED = "scan/toy_kernels.py", "scan/gated_kernels.py"
-LANES, CALLS = "scan/toy_lanes.py", "scan/toy_calls.py"
+REGISTERS, CALLS = "scan/toy_registers.py", "scan/toy_calls.py"
+GATED_REGISTERS = "scan/gated_registers.py"
 
 
 class Mutant(NamedTuple):
@@ -21,30 +22,30 @@ class Mutant(NamedTuple):
     error: str = "AssertionError"
 
 
-CARRY = "carry = total if load_scalar(forgot + lane, INT8) == 1 else carry + total"
+CARRY = "carry = total if forgot == 1 else carry + total"
 MUTANTS = {
     "a reset keeps": Mutant("columns", KERNELS, "return select(r == -1, 0, a), overflow", "return a, overflow"),
     "an emit at another rule": Mutant("columns", KERNELS, "return select(e == 1,", "return select(e == 0,"),
     "gates swapped": Mutant("gated_columns", GATED, "kept, added = f * a, i * x", "kept, added = i * a, f * x"),
     "the output gate forgotten": Mutant("gated_columns", GATED, "return o * a, overflow", "return a, overflow"),
     "LSTM gates swapped": Mutant(
-        "lstm_plain", LSTM, "c = fma(sigmoid(f), c, (i * g)", "c = fma(sigmoid(o), c, (i * g)"
+        "lstm_plain", GATES, "c = fma(sigmoid(f), c, (i * g)", "c = fma(sigmoid(o), c, (i * g)"
     ),
     "LSTM memory not kept": Mutant(
-        "lstm_plain", LSTM, "        store(c_at, c)\n        (o, o_part)", "        (o, o_part)"
+        "lstm_plain", GATES, "        store(c_at, c)\n        (o, o_part)", "        (o, o_part)"
     ),
     "LSTM last tile left out": Mutant(
-        "lstm_plain", LSTM, "for tile in range(tiles):", "for tile in range(max(tiles - 1, 1)):"
+        "lstm_plain", PRODUCTS, "for tile in range(tiles):", "for tile in range(max(tiles - 1, 1)):"
     ),
     "LSTM tail lanes left out": Mutant(
         "lstm_plain", LSTM, "    if k < count:\n        store_first", "    if k > count:\n        store_first"
     ),
     "LSTM peephole of o is that of i": Mutant(
-        "lstm_special", LSTM, "o = fma(load(at + 2 * v, like), c, o)", "o = fma(load(at, like), c, o)"
+        "lstm_special", GATES, "o = fma(load(at + 2 * v, like), c, o)", "o = fma(load(at, like), c, o)"
     ),
-    "LSTM clip forgotten": Mutant("lstm_special", LSTM, "return select(x > limit, limit, x)", "return x"),
+    "LSTM clip forgotten": Mutant("lstm_special", GATES, "return select(x > limit, limit, x)", "return x"),
     "LSTM h not taken back": Mutant(
-        "lstm_plain", LSTM, "old, new = (flip, 0) if q & 1 else (0, flip)", "old, new = 0, flip"
+        "lstm_plain", LSTM, "(room.flip, NONE) if q & 1 else (NONE, room.flip)", "NONE, room.flip"
     ),
     "LSTM rows run past their ends": Mutant(
         "lstm_plain", LSTM, "                    active -= 1\n", "                    break\n"
@@ -65,8 +66,8 @@ MUTANTS = {
     "output before the rule": Mutant(
         "strips",
         KERNELS,
-        "memory, overflow = _toy_rule(memory, x, r, overflow)\n        store(py + k * sy, _emit(memory, e, fill))",
-        "store(py + k * sy, _emit(memory, e, fill))\n        memory, overflow = _toy_rule(memory, x, r, overflow)",
+        "LANES * size_of(fill), _emit(memory, e, fill))",
+        "LANES * size_of(fill), _emit(memory - select(r == 1, convert(x, memory), 0), e, fill))",
     ),
     "a keep adds": Mutant("columns", KERNELS, "a = select(r == 1, a + x, a)", "a = select(r >= 0, a + x, a)"),
     "resets don't stop a carry": Mutant("sequence", KERNELS, CARRY, "carry = carry + total"),
@@ -75,7 +76,10 @@ MUTANTS = {
     ),
     "floats overflow in another order": Mutant("overflowing_floats", KERNELS, "HUGE = 1e300", "HUGE = 1e999"),
     "one memory for all keys": Mutant(
-        "keyed", KERNELS, "load_scalar(keys + t * keys_t, like_key) *", "0 * load_scalar(keys + t * keys_t, like_key) *"
+        "keyed",
+        KERNELS,
+        "load_scalar(element(keys, t, 0), keys[3]) *",
+        "0 * load_scalar(element(keys, t, 0), keys[3]) *",
     ),
     "wraps unnoticed": Mutant("integers", KERNELS, "| ((r == 1) & add_overflows(a, x))", "| ((r == 1) & (a != a))"),
     "what isn't added overflows": Mutant(
@@ -83,34 +87,36 @@ MUTANTS = {
     ),
     "any rule outputs": Mutant("other_rules", KERNELS, "select(e == 1, convert", "select(e != 0, convert"),
     "255 resets": Mutant(
-        "other_rules", "scan/api.py", "np.minimum(_checks.once(rules), 2).astype", "_checks.once(rules).astype"
+        "other_rules", "scan/arguments.py", "np.minimum(_checks.once(rules), 2).astype", "_checks.once(rules).astype"
     ),
     "a column belongs to no thread": Mutant(
         "columns", "_threads.py", "k // parts * step for", "k // parts * step + 1 for"
     ),
-    "sums cross a reset": Mutant("lanes", LANES, "at + _BY_2, ~(by_1 | _FIRST_2)", "at + _BY_2, ~_FIRST_2"),
-    "sums run on from the lanes above": Mutant("lanes", LANES, "~(by_2 | _FIRST_4)", "~by_2"),
-    "a carry over eight steps dropped": Mutant("lanes", LANES, "8), a + memory, a)", "8), a, a)"),
-    "the last steps left out": Mutant("lanes", LANES, "if 8 * whole < left:", "if 8 * whole > left:"),
-    "a square's reset keeps": Mutant("lanes", LANES, "mask_bits(rules != -1)", "mask_bits(rules == rules)"),
+    "sums cross a reset": Mutant("registers", REGISTERS, "at + _BY_2, ~(by_1 | _FIRST_2)", "at + _BY_2, ~_FIRST_2"),
+    "sums run on from the lanes above": Mutant("registers", REGISTERS, "~(by_2 | _FIRST_4)", "~by_2"),
+    "a carry over eight steps dropped": Mutant("registers", REGISTERS, "8), a + memory, a)", "8), a, a)"),
+    "the last steps left out": Mutant("registers", REGISTERS, "if 8 * whole < left:", "if 8 * whole > left:"),
+    "a square's reset keeps": Mutant("registers", REGISTERS, "mask_bits(rules != -1)", "mask_bits(rules == rules)"),
     "a square's columns are mixed up": Mutant(
-        "lanes", "simd/tiles.py", "_LOW_TWO, _HIGH_TWO = [0, 1, 8, 9,", "_LOW_TWO, _HIGH_TWO = [0, 1, 9, 8,"
+        "registers", "simd/tiles.py", "_LOW_TWO, _HIGH_TWO = [0, 1, 8, 9,", "_LOW_TWO, _HIGH_TWO = [0, 1, 9, 8,"
     ),
-    "the steps after the last eight left out": Mutant("lanes", LANES, "if whole < T:", "if whole > T:"),
+    "the steps after the last eight left out": Mutant("registers", REGISTERS, "if whole < T:", "if whole > T:"),
     "columns after the last eight left out": Mutant(
-        "lanes", "scan/dispatch.py", "if whole < last:", "if whole > last:"
+        "registers", "scan/dispatch.py", "if whole < last:", "if whole > last:"
     ),
     "a small call drops its memory": Mutant(
         "calls", CALLS, "memory = 0.0 if r == -1 else (memory", "memory = 0.0 if r == -1 else (0.0"
     ),
-    "a small call takes any rule": Mutant("calls", CALLS, "B, likes[2], likes[2]):", "B, likes[2] + 3, likes[2]):"),
-    "a small call writes over its input": Mutant("calls", CALLS, "return last <= other_first or", "return True or"),
-    "threads begin with nothing": Mutant("lanes", "scan/dispatch.py", "begin, step, 0, 1,", "step, step, 0, 1,"),
+    "a small call takes any rule": Mutant(
+        "calls", CALLS, "has_other_rules(p3, T, B, p3[3])", "has_other_rules(p3, T, B, p3[3] + 3)"
+    ),
+    "a small call writes over its input": Mutant("calls", CALLS, "return first < other_last and", "return False and"),
+    "threads begin with nothing": Mutant("registers", "scan/dispatch.py", "begin, step, 0, 1,", "step, step, 0, 1,"),
     "a cell's second row reads the first's h": Mutant(
         "cell",
         CELL,
-        "store_scalar(h_table + 8 * r, np.int64(h + (first + r) * h_row))",
-        "store_scalar(h_table + 8 * r, np.int64(h + first * h_row))",
+        "x[0] + (first + r) * x[2], h[0] + (first + r) * h[2]",
+        "x[0] + (first + r) * x[2], h[0] + first * h[2]",
     ),
     "a cell's tail of c is not written": Mutant(
         "cell", CELL, "store_first(at, load(tail, like), left)", "store_first(at, load(tail, like), 0)"
@@ -118,15 +124,66 @@ MUTANTS = {
     "a cell's h is written before all gates have read it": Mutant(
         "cell",
         CELL,
-        "                    if left < v:\n                        store_first(at, load(tail, like), left)\n",
-        "                    if left < v:\n                        store_first(at, load(tail, like), left)\n"
-        "                copy_values(new + r * new_row, h + (first + r) * h_row, min((g + wide) * v, hidden), like)\n",
+        "                    _advance(gates + (r + k - g) * GROUP, c_r, h_new, k, size.hidden, room, more, like)\n",
+        "                    _advance(gates + (r + k - g) * GROUP, c_r, h_new, k, size.hidden, room, more, like)\n"
+        "                units = min((g + wide) * (VECTOR // size_of(like)), size.hidden)\n"
+        "                copy_values(new + r * size.c_row, h[0] + (first + r) * h[2], units, like)\n",
     ),
     "a cell leaves h as it was": Mutant(
         "cell",
         CELL,
-        "copy_values(source, h + (first + r) * h_row, returned, like)",
-        "copy_values(source, new + r * new_row, returned, like)",
+        "copy_values(source, h[0] + (first + r) * h[2], size.returned, like)",
+        "copy_values(source, new + r * size.c_row, size.returned, like)",
+    ),
+    "a reset's h goes to zero instead of initial_state": Mutant(
+        "resets", LSTM, '_copy_row(part_of(layer, "first_h")', '_copy_row(part_of(layer, "zeros")'
+    ),
+    "a row begins with c of zeros": Mutant(
+        "resets",
+        LSTM,
+        '_copy_row(part_of(layer, "first_c"), room.c + r * size.c_row, size.c_row, like)',
+        "_zero(room.c + r * size.c_row, size.hidden, like)",
+    ),
+    "a stream reads another's events": Mutant(
+        "streams", LSTM, '(of_call(call, "starts") + 8 * b, INT64) + k)', '(of_call(call, "starts"), INT64) + k)'
+    ),
+    "a reset of another step": Mutant("streams", LSTM, "t = _time(call, layer, b, q)", "t = q"),
+    "masked steps keep what was there": Mutant("streams", "lstm/api.py", "y[~there] = 0", "y[~there] += 1"),
+    "bfloat16 pairs are swapped": Mutant("bfloat16", "lstm/bfloat16.py", "-1, 2)[..., ::-1]", "-1, 2)"),
+    "bfloat16 weights are cut off instead of rounded": Mutant(
+        "bfloat16", "lstm/bfloat16.py", "up = word + 0x7FFF + (word >> 16 & 1)", "up = word"
+    ),
+    "int8 forgets the scales of weights": Mutant(
+        "int8",
+        "lstm/int8.py",
+        "tile.add_product(r, v, builder.fmul(whole, scale), row)",
+        "tile.add_product(r, v, whole, row)",
+    ),
+    "int8 forgets the scale of a row": Mutant(
+        "int8", "lstm/int8.py", "first_lane(most / 127.0)", "first_lane(most / most)"
+    ),
+    "int8 reads the first block alone": Mutant(
+        "int8", "lstm/int8.py", "tile.plus(group, block, _BLOCK_BYTES)", "tile.plus(group, block, 0)"
+    ),
+    "int8 takes h before it is projected for h": Mutant(
+        "int8", LSTM, "operand_at(kind, h, room.h_operands", "operand_at(kind, room.full, room.h_operands"
+    ),
+    "eight steps begin with nothing": Mutant(
+        "gated_column", GATED_REGISTERS, "here = fma(g, memory, b)", "here = fma(g, memory - memory, b)"
+    ),
+    "gates of eight steps taken for those of four": Mutant(
+        "gated_column", GATED_REGISTERS, "b), g * move_up(g, 4, 1.0)", "b), g * 1.0"
+    ),
+    "one gate's power is off": Mutant(
+        "gated_column", GATED_REGISTERS, "product = f4 * move_up(f4, 4, 1.0)", "product = f4 * move_up(f4, 4, 0.5)"
+    ),
+    "tiny products believed": Mutant("gated_column", GATED_REGISTERS, "TINY = 2.0**-120", "TINY = 0.0"),
+    "sums that overflow believed": Mutant("gated_column", GATED_REGISTERS, "SQUARES = 1e280", "SQUARES = 1e999"),
+    "a segment's sums forget the memory before": Mutant(
+        "gated_column", GATED_REGISTERS, "return gain * memory + total, sure", "return total, sure"
+    ),
+    "threads begin otherwise than one": Mutant(
+        "gated_column", GATED_REGISTERS, "if last < stop and well:", "if last > stop and well:"
     ),
     "gated tail columns come from elsewhere": Mutant("gated_columns", GATED, "tail, last - LANES", "tail, first"),
 }
@@ -134,7 +191,7 @@ MUTANTS = {
 
 def _check(package, name, **environment):
     """Run one of quick_checks.py, as it compiles fastest: hardly optimized, at 128 bits unless a kernel is for 512."""
-    environment |= {"NUMBA_OPT": "1", "FASTCELL_VECTOR_BITS": "512" if name in ("lanes", "calls") else "128"}
+    environment |= {"NUMBA_OPT": "1", "FASTCELL_VECTOR_BITS": "512" if name in ("registers", "calls") else "128"}
     checked = processes.python(processes.CHECKS, name, package=package, **environment)
     assert checked.stdout.startswith(str(package)), checked.stderr  # not another installation
     return checked

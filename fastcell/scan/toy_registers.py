@@ -4,7 +4,7 @@
 vectors of one step each, and transposed back. The rules of the square are transposed as bytes, compared at once, and
 their masks, a byte a step, wait in the cache, from where a mask register loads faster than from a general one.
 
-`toy_lanes` takes one column, eight steps at a time, and transposes nothing: in a vector of eight steps a segmented sum
+`toy_eights` takes one column, eight steps at a time, and transposes nothing: in a vector of eight steps a segmented sum
 takes three additions, each of a copy of the vector moved up by 1, 2 and 4 lanes, which a mask keeps from crossing a
 reset; the memory before is added in the lanes that no reset comes before. The masks of 64 steps are made at once.
 
@@ -20,6 +20,7 @@ threads may begin wherever a memory is known.
 """
 
 from fastcell._jit import inline, kernel
+from fastcell.scan.arrays import element
 from fastcell.simd.tiles import load_bytes, load_square, store_square
 from fastcell.simd.vector import (
     FLOAT32,
@@ -95,31 +96,32 @@ def _full(x, y, t, at, memory, show, fill):
 
 
 @kernel
-def toy_lanes(x1, x1_b, x2, x2_b, x3, x3_b, y, y_b, a, start, stop, first, last, fill):
+def toy_eights(x1, x2, x3, y, a, start, stop, first, last, fill):
     """Steps `start`, a multiple of STEPS, to `stop` of the columns `first` to `last`; a is (B,), read and written.
 
-    Addresses, and bytes from column to column; y is 0 where the memories alone are wanted.
+    Arrays as in toy_kernels.py, their steps side by side; y's address is 0 where the memories alone are wanted.
     """
     at = scratch(64)
     for b in range(first, last):
         memory = splat(load_scalar(a + b * 8, FLOAT64), 8)
-        p1, p2, p3, py = x1 + b * x1_b, x2 + b * x2_b, x3 + b * x3_b, y + b * y_b
+        p1, p2, p3, py = element(x1, 0, b), element(x2, 0, b), element(x3, 0, b), element(y, 0, b)
+        writes = y[0] != 0
         for t in range(start, stop, STEPS):
             left = stop - t
             if left >= STEPS:
                 _masks(load(p2 + t, INT8, 64), load(p3 + t, INT8, 64), at)
                 for k in range(8):
-                    memory = _full(p1, py, t + 8 * k, at + k, memory, y != 0, fill)
+                    memory = _full(p1, py, t + 8 * k, at + k, memory, writes, fill)
             else:  # no step is read that isn't there
                 _masks(load_first(p2 + t, INT8, left, 64), load_first(p3 + t, INT8, left, 64), at)
                 whole = left // 8
                 for k in range(whole):
-                    memory = _full(p1, py, t + 8 * k, at + k, memory, y != 0, fill)
+                    memory = _full(p1, py, t + 8 * k, at + k, memory, writes, fill)
                 if 8 * whole < left:
                     place, count = (t + 8 * whole) * 4, left - 8 * whole
                     here = _eight(load_first(p1 + place, FLOAT32, count, 8), at + whole, memory)
                     memory = last_lane(here)  # steps that aren't there keep it
-                    if y != 0:
+                    if writes:
                         store_first(py + place, _shown(here, at + whole, fill), count)
         store_scalar(a + b * 8, first_lane(memory))
 
@@ -133,13 +135,13 @@ def _tile_step(x, at, memory, fill):
 
 
 @inline
-def _tile(x1, x1_b, x2, x2_b, x3, x3_b, y, y_b, at, memory, fill, left):
+def _tile(x1, x2, x3, y, t, b, at, memory, fill, left):
     """Eight steps of eight columns, `left` of them where it is no None; returns the memories after them."""
-    rules, shows = load_bytes(x2, x2_b, left), load_bytes(x3, x3_b, left)
+    rules, shows = load_bytes(element(x2, t, b), x2[2], left), load_bytes(element(x3, t, b), x3[2], left)
     store_scalar(at + _ADD, mask_bits(rules == 1))
     store_scalar(at + _KEEP, mask_bits(rules != -1))
     store_scalar(at + _SHOWN, mask_bits(shows == 1))
-    x_0, x_1, x_2, x_3, x_4, x_5, x_6, x_7 = load_square(x1, x1_b, FLOAT32, left)
+    x_0, x_1, x_2, x_3, x_4, x_5, x_6, x_7 = load_square(element(x1, t, b), x1[2], FLOAT32, left)
     y_0, memory = _tile_step(x_0, at, memory, fill)
     y_1, memory = _tile_step(x_1, at + 1, memory, fill)
     y_2, memory = _tile_step(x_2, at + 2, memory, fill)
@@ -148,43 +150,47 @@ def _tile(x1, x1_b, x2, x2_b, x3, x3_b, y, y_b, at, memory, fill, left):
     y_5, memory = _tile_step(x_5, at + 5, memory, fill)
     y_6, memory = _tile_step(x_6, at + 6, memory, fill)
     y_7, memory = _tile_step(x_7, at + 7, memory, fill)
-    store_square(y, y_b, (y_0, y_1, y_2, y_3, y_4, y_5, y_6, y_7), left)
+    store_square(element(y, t, b), y[2], (y_0, y_1, y_2, y_3, y_4, y_5, y_6, y_7), left)
     return memory
 
 
 @inline
-def _ask(first, stride):
+def _ask(array, t, b, ahead):
     """Prefetch what eight columns need next: more streams than the hardware follows by itself."""
     for k in range(8):
-        prefetch(first + k * stride)
+        prefetch(element(array, t, b + k) + ahead)
+
+
+@inline
+def _ahead(array, T, ahead):
+    """Where the next steps are that are not on their way yet: `ahead` bytes on, or in the columns after."""
+    return ahead if T >= LONG else 32 * array[2]
 
 
 @kernel
-def toy_tiles(x1, x1_b, x2, x2_b, x3, x3_b, y, y_b, a, T, first, last, fill):
+def toy_tiles(x1, x2, x3, y, a, T, first, last, fill):
     """All steps of the columns `first` to `last`, whole eights of them; arguments as above, y is written."""
     at = scratch(64)
     whole = T // 8 * 8
     for b in range(first, last, 8):
         memory = load(a + b * 8, FLOAT64, 8)
-        p1, p2, p3, py = x1 + b * x1_b, x2 + b * x2_b, x3 + b * x3_b, y + b * y_b
         for t in range(0, whole, 8):
             if t % 16 == 0:
-                _ask(p1 + t * 4 + (512 if T >= LONG else 32 * x1_b), x1_b)
-                _ask(py + t * 4 + (512 if T >= LONG else 32 * y_b), y_b)
+                _ask(x1, t, b, _ahead(x1, T, 512))
+                _ask(y, t, b, _ahead(y, T, 512))
                 if t % 64 == 0:
-                    _ask(p2 + t + (256 if T >= LONG else 32 * x2_b), x2_b)
-                    _ask(p3 + t + (256 if T >= LONG else 32 * x3_b), x3_b)
-            memory = _tile(p1 + t * 4, x1_b, p2 + t, x2_b, p3 + t, x3_b, py + t * 4, y_b, at, memory, fill, None)
+                    _ask(x2, t, b, _ahead(x2, T, 256))
+                    _ask(x3, t, b, _ahead(x3, T, 256))
+            memory = _tile(x1, x2, x3, y, t, b, at, memory, fill, None)
         if whole < T:
-            p1, p2, p3, py = p1 + whole * 4, p2 + whole, p3 + whole, py + whole * 4
-            memory = _tile(p1, x1_b, p2, x2_b, p3, x3_b, py, y_b, at, memory, fill, T - whole)
+            memory = _tile(x1, x2, x3, y, whole, b, at, memory, fill, T - whole)
         store(a + b * 8, memory)
 
 
 @kernel
 def last_reset(x2, stop):
-    """The last step before `stop` that resets; -1 if none does."""
+    """The last step before `stop` that resets the single column; -1 if none does."""
     t = stop - 1
-    while t >= 0 and load_scalar(x2 + t, INT8) != -1:
+    while t >= 0 and load_scalar(element(x2, t, 0), INT8) != -1:
         t -= 1
     return t
