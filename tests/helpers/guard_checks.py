@@ -144,7 +144,7 @@ LAYOUTS = {
     "strided": _strided,
     "upside down": lambda x: np.ascontiguousarray(x[::-1])[::-1],
 }
-OWN = {"scan": 1, "keys": 2, "rows": 2, "lstm": 3, "layer": 12}
+OWN = {"scan": 1, "keys": 2, "rows": 2, "lstm": 3, "layer": 7}
 """What a call makes at least: memories; h, c and scratch; a layer's weights as the kernels want them."""
 SMALL = small_calls.SMALL
 STEPS = 1, 3, 4, 5, LANES - 1, LANES, LANES + 1, 127, 130
@@ -238,7 +238,10 @@ OPTIONS = {
     "plain": {},
     "stacked": {"num_layers": 2, "bidirectional": True, "proj_size": 2},
     "special": {"peepholes": True, "clip": 0.5, "reverse": True},
+    "bfloat16": {"precision": "bfloat16", "bidirectional": True, "proj_size": 2},
+    "int8": {"precision": "int8", "num_layers": 2},
 }
+FLOATS = ["plain", "stacked", "special"]
 
 
 def _lstm(dtype, names):
@@ -269,6 +272,21 @@ def _lstm(dtype, names):
                 same(cut, [*arrays, lengths], own, f"{case} lengths")
                 flipped = [arrays[0][::-1], *arrays[1:3], np.asfortranarray(arrays[3])]
                 same(whole, flipped, own, f"{case} other strides")
+                if T * B == 1:
+                    continue
+
+                def gaps(x, h, c, y, mask, make=make):
+                    y, state = make()(x, (h, c), mask=mask, out=y)
+                    return (y, *state)
+
+                def streams(x, h, c, y, keys, make=make):
+                    y, state = make()(x, (h, c), keys=keys, out=y)
+                    return (y, *state)
+
+                same(gaps, [*arrays, np.arange(T * B).reshape(T, B) % 3 > 0], own, f"{case} mask")
+                if D == 1 and not net.reverse:
+                    x, y = (array.reshape(T * B, -1) for array in (arrays[0], arrays[3]))
+                    same(streams, [x, *arrays[1:3], y, np.arange(T * B) * 5 % B], own, f"{case} keys")
 
 
 def lstm_float32():
@@ -279,7 +297,12 @@ def lstm_float32():
 def lstm_others():
     """Stacks, both directions, projections, peepholes, float64."""
     _lstm("float32", ["stacked", "special"])
-    _lstm("float64", list(OPTIONS))
+    _lstm("float64", FLOATS)
+
+
+def lstm_precisions():
+    """Weights of 16 and 8 bits."""
+    _lstm("float32", ["bfloat16", "int8"])
 
 
 def _cells(dtype, names):
@@ -318,7 +341,12 @@ def cell_float32():
 def cell_others():
     """Projections, peepholes, float64."""
     _cells("float32", ["stacked", "special"])
-    _cells("float64", list(OPTIONS))
+    _cells("float64", FLOATS)
+
+
+def cell_precisions():
+    """Weights of 16 and 8 bits."""
+    _cells("float32", ["bfloat16", "int8"])
 
 
 def nothing_escapes():
@@ -330,7 +358,7 @@ def nothing_escapes():
 
 
 USUAL = toy_float32, keys_and_rows, gated_float32, lstm_float32, cell_float32
-OTHERS = toy_others, gated_others, lstm_others, cell_others
+OTHERS = toy_others, gated_others, lstm_others, lstm_precisions, cell_others, cell_precisions
 CHECKS = {check.__name__: check for check in (*USUAL, *OTHERS, nothing_escapes)}
 
 if __name__ == "__main__":
