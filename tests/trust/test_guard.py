@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fastcell._jit import VECTOR_BITS
 from tests.helpers import draws, guard_checks, processes
 
 SCRIPT = str(Path(guard_checks.__file__))
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mprotect and ex
 
 
 def check(name, bits):
-    run = processes.python(SCRIPT, name, FASTCELL_VECTOR_BITS=bits)
+    """Less optimized where vectors are not this machine's, for the time: that leaves out no read and no write."""
+    level = {} if int(bits) == VECTOR_BITS else {"NUMBA_OPT": "1"}
+    run = processes.python(SCRIPT, name, FASTCELL_VECTOR_BITS=bits, **level)
     assert run.returncode == 0, f"{name} at {bits} bits: exit code {run.returncode}\n{run.stderr[-2000:]}"
     assert run.stdout == f"{name} stays inside\n"
 
