@@ -75,7 +75,8 @@ class LSTM(Layers):
     Notes
     -----
     Each gate is one chain of fma in a fixed order, so a row's answer has the same bits whatever the batch around it,
-    the threads, and the calls it is cut into. Weights are packed once, here.
+    the threads, and the calls it is cut into. Weights are packed once, here. A stack of bidirectional layers needs an
+    array of y's size beside y; other scratch is under 2 MiB a thread.
 
     Sources: Hochreiter & Schmidhuber (1997), Long short-term memory; Gers, Schmidhuber & Cummins (2000) for the
     forget gate; Gers & Schmidhuber (2000) for peepholes; Sak, Senior & Beaufays (2014) for the projection.
