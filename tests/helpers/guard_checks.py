@@ -144,7 +144,7 @@ LAYOUTS = {
     "strided": _strided,
     "upside down": lambda x: np.ascontiguousarray(x[::-1])[::-1],
 }
-OWN = {"scan": 1, "keys": 2, "rows": 2, "lstm": 3, "layer": 12}
+OWN = {"scan": 1, "keys": 2, "rows": 2, "lstm": 3, "layer": 6}
 """What a call makes at least: memories; h, c and scratch; a layer's weights as the kernels want them."""
 SMALL = small_calls.SMALL
 STEPS = 1, 3, 4, 5, LANES - 1, LANES, LANES + 1, 127, 130
