@@ -3,12 +3,15 @@
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
+from numba.core import config
 
 from fastcell import oracle
 from fastcell._checks import Array
+from fastcell._jit import DISABLED
 from fastcell._model import LSTM
 from fastcell.scan.api import Scan, gated_scan, toy_scan
 
@@ -113,9 +116,11 @@ def verify() -> int:
     >>> import fastcell as fc
     >>> fc.verify()  # doctest: +SKIP
     """
+    if config.DISABLE_JIT:
+        raise RuntimeError(DISABLED)
     failed = 0
     print(f"{'kernel':32s} {'largest error':>14s} {'allowed':>10s} {'M steps/s':>10s}")
-    for name, error, allowed, speed in (*_scans(), *_lstms()):
+    for name, error, allowed, speed in chain(_scans(), _lstms()):
         verdict = "" if error <= allowed else "  MISMATCH"  # of NaN, too
         failed += bool(verdict)
         print(f"{name:32s} {error:14.2e} {allowed:10.1e} {speed / 1e6:10.3g}{verdict}")

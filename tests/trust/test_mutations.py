@@ -47,8 +47,8 @@ MUTANTS = {
     "LSTM h not taken back": Mutant(
         "lstm_plain", LSTM, "(room.flip, NONE) if q & 1 else (NONE, room.flip)", "NONE, room.flip"
     ),
-    "LSTM rows run past their ends": Mutant(
-        "lstm_plain", LSTM, "                    active -= 1\n", "                    break\n"
+    "a short row's h is that of another step": Mutant(
+        "lstm_plain", LSTM, "(room.flip if end & 1 else 0)", '(room.flip if of_call(call, "steps") & 1 else 0)'
     ),
     "no tail": Mutant(
         "columns", KERNELS, "        if whole < last:\n            overflow", "        if False:\n            overflow"
