@@ -5,13 +5,13 @@ import pickle
 
 import numpy as np
 import pytest
-from numba import njit
 
 import fastcell as fc
 from fastcell import oracle
 from fastcell.lstm import bfloat16, int8
 from fastcell.lstm.config import Quantized
 from tests.helpers import lstms, processes
+from tests.helpers.cells import through
 
 LOW = ["bfloat16", "int8"]
 OPTIONS = {
@@ -94,17 +94,11 @@ def test_the_same_bits_however_it_is_called(options, precision):
     np.testing.assert_array_equal(memory, c[0])
 
 
-@njit
-def _run(params, x, h, c):
-    for t in range(len(x)):
-        fc.lstm_step(params, x[t], h, c)
-
-
 @pytest.mark.parametrize("precision", LOW)
 def test_steps_in_compiled_code(precision):
     lstm = fc.LSTM(3, 5, 2, precision=precision, seed=0)
     x, h, c = lstms.normal((6, 2, 3)), np.zeros((2, 2, 5), "f"), np.zeros((2, 2, 5), "f")
-    _run(lstm.params, x, h, c)
+    through(lstm.params, x, h, c)
     want_h, want_c = lstm(x)[1]
     np.testing.assert_array_equal(h, want_h)
     np.testing.assert_array_equal(c, want_c)
@@ -124,6 +118,7 @@ print(total.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_the_same_bits_at_every_vector_width():
     found = {
         bits: processes.python("-c", DIGEST, FASTCELL_VECTOR_BITS=bits).stdout.strip() for bits in ("128", "256", "512")
