@@ -136,7 +136,10 @@ MUTANTS = {
         "copy_values(source, new + r * size.c_row, size.returned, like)",
     ),
     "a reset's h goes to zero instead of initial_state": Mutant(
-        "resets", LSTM, '_copy_row(part_of(layer, "first_h")', '_copy_row(part_of(layer, "zeros")'
+        "resets",
+        LSTM,
+        '_copy_row(part_of(layer, "first_h"), h, size.h_row, like)',
+        "_zero(h, size.returned, like)",
     ),
     "a row begins with c of zeros": Mutant(
         "resets",
