@@ -48,7 +48,7 @@ def computed(scan):
     return fc.Scan(y, state)
 
 
-@pytest.mark.parametrize("values", ["float32", "float64", "int64", "uint64", "uint8", "bool"])
+@pytest.mark.parametrize("values", ["float32", "float64", "int64", "bool"])
 @pytest.mark.parametrize(("shape", "chunks"), CUTS)
 def test_toy_scan_is_the_plain_one(shape, chunks, values):
     x1, x2, x3 = problems.toy(shape, values)
@@ -484,8 +484,7 @@ def _slow(array, seconds=0.02):
     return array.map_blocks(wait, dtype=array.dtype, meta=array._meta)
 
 
-@pytest.mark.parametrize("killed", [False, True])
-def test_two_workers_give_the_same_answer_even_when_one_is_killed(client, killed):
+def test_two_workers_give_the_same_answer_even_when_one_is_killed(client):
     x1, x2, x3 = problems.toy((400, 6), "float32")
     x = np.random.default_rng(0).standard_normal((40, 6, 3), dtype=np.float32)
     lstm = fc.LSTM(3, 5, seed=0)
@@ -493,11 +492,10 @@ def test_two_workers_give_the_same_answer_even_when_one_is_killed(client, killed
     scans = fc.dask.toy_scan(*arrays), fc.dask.gated_scan(arrays[0], 0.5, *arrays[2:], arrays[2])
     y, pair = fc.dask.lstm(lstm, _slow(da.from_array(x, chunks=(5, 3, 3))))
     futures = client.compute([*scans[0], *scans[1], y, *pair])
-    if killed:
-        while sum(len(keys) for keys in client.has_what().values()) < 20:
-            time.sleep(0.01)
-        assert not any(future.done() for future in futures)
-        os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+    while sum(len(keys) for keys in client.has_what().values()) < 20:
+        time.sleep(0.01)
+    assert not any(future.done() for future in futures)
+    os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
     found = [future.result(timeout=200) for future in futures]
     expected.agree(found[:2], fc.toy_scan(x1, x2, x3))
     wanted = fc.gated_scan(x1, 0.5, x3, x3)

@@ -37,8 +37,6 @@ LAYOUTS: dict[str, Callable[[Array], Array]] = {
     "byte-swapped": lambda x: x.astype(x.dtype.newbyteorder()),
     "misaligned": _misaligned,
 }
-VALUES = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool")
-RULES = ("int8", "int64", "float32", "float64")
 SHAPES = (
     (0,), (1,), (2,), (127,), (128,), (1100,), (5000,),
     (0, 3), (3, 0), (1, 1), (2, 2), (7, 3), (100, 5), (40, 15), (40, 16), (41, 17), (300, 33), (9, 70),

@@ -11,6 +11,7 @@ import pytest
 from numba import njit, prange
 
 import fastcell as fc
+from fastcell.lstm.cell_kernels import STACK
 from fastcell.lstm.layout import LAYER
 from tests.helpers.cells import OPTIONS, states, through, whole
 from tests.helpers.lstms import normal
@@ -54,8 +55,9 @@ def test_params_of_an_lstm_step_all_layers(option, rows):
 
 
 def test_a_cell_too_large_for_the_stack():
-    lstm = fc.LSTM(2, 9000, seed=0)
-    x, (h, c) = normal((1, 2, 2)), states(lstm, (2,))
+    lstm = fc.LSTM(2, 4100, dtype="float64", seed=0)
+    assert STACK < 4100 * 8
+    x, (h, c) = normal((1, 2, 2), "float64"), states(lstm, (2,))
     _, last_h, last_c = whole(lstm, x, h, c)
     lstm.cell().step(x[0], h, c)
     np.testing.assert_array_equal(h, last_h)

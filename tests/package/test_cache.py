@@ -196,7 +196,7 @@ def test_nothing_is_written_into_the_package(package):
 
 def test_code_made_under_other_settings_is_not_run(package):
     answers(run(package), 0)
-    for setting in ("OPT=max", "LOOP_VECTORIZE=0", "SLP_VECTORIZE=1", "BOUNDSCHECK=1", "BOUNDSCHECK=0", "ENABLE_AVX=0"):
+    for setting in ("OPT=max", "BOUNDSCHECK=0", "ENABLE_AVX=0"):  # each of them changes the key, as another test says
         name, value = setting.split("=")
         answers(run(package, **{f"NUMBA_{name}": value}), 0)
     answers(run(package, NUMBA_ENABLE_AVX="0"), 1)

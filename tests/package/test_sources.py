@@ -199,6 +199,7 @@ def test_byte_code_that_differs_has_another(other):
     assert one != two
 
 
+@pytest.mark.slow
 def test_a_user_s_cached_function_knows_other_vectors(tmp_path):
     """Under another FASTCELL_VECTOR_BITS it would be handed weights that are packed for another width."""
     user = tmp_path / "user.py"

@@ -38,24 +38,6 @@ def test_toy_scan_shapes(shape, values):
     check_toy(*problems.toy(shape, values))
 
 
-@pytest.mark.parametrize("values", problems.VALUES)
-@pytest.mark.parametrize("shape", [(300,), (20, 3), (20, 33)], ids=str)
-def test_toy_scan_value_dtypes(shape, values):
-    check_toy(*problems.toy(shape, values))
-
-
-@pytest.mark.parametrize("rules", problems.RULES)
-@pytest.mark.parametrize("shape", [(300,), (20, 33)], ids=str)
-def test_toy_scan_rule_dtypes(shape, rules):
-    check_toy(*problems.toy(shape, "float32", rules))
-
-
-@pytest.mark.parametrize("rules", ["bool", "uint8", "uint16", "uint64"])
-def test_toy_scan_unsigned_rules(rules):
-    x1, x2, x3 = problems.toy((50, 17), "float32")
-    check_toy(x1, (x2 == 1).astype(rules), x3.astype(rules))
-
-
 @pytest.mark.parametrize("layout", problems.LAYOUTS)
 @pytest.mark.parametrize("shape", [(1100,), (45, 3), (140, 35), (20, 3, 7)], ids=str)
 def test_toy_scan_layouts(shape, layout):
@@ -72,7 +54,7 @@ def test_toy_scan_trailing_axes_in_any_order():
         check_toy(*(np.ascontiguousarray(x.transpose(order)).transpose(inverse) for x in arrays))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
 @pytest.mark.parametrize("shape", [(4,), (1100,), (30, 20), (5, 2, 3)], ids=str)
 def test_toy_scan_packed(shape, dtype):
     x1, x2, x3 = problems.toy(shape, dtype, dtype)

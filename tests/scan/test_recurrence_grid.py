@@ -18,13 +18,13 @@ TOY_DTYPES = (
     ("float32", "float64", "float32"),
     ("float64", "int8", "bool"),
     ("float64", "int64", "int16"),
-    ("bool", "int8", "uint8"),
-    ("int8", "bool", "int8"),
+    ("bool", "int8", "int8"),
+    ("int8", "bool", "uint8"),
     ("int16", "int64", "float32"),
     ("int32", "float32", "float64"),
     ("int64", "uint8", "int8"),
     ("uint8", "float64", "int64"),
-    ("uint32", "int8", "bool"),
+    ("uint32", "uint16", "bool"),
     ("uint64", "int32", "uint64"),
 )
 # x, f, i, o
@@ -104,8 +104,12 @@ def check_toy(scan, arrays, wanted, case, in_groups=False):
         expected.agree(scan, wanted, case)
 
 
-@pytest.mark.parametrize("dtypes", TOY_DTYPES, ids="-".join)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+# Every other combination of dtypes stays below a vector of columns: the kernel for more of them compiles slowest.
+FEW = [shape for shape in SHAPES if np.prod(shape[1:]) < LANES]
+TOY = [(shape, dtypes) for k, dtypes in enumerate(TOY_DTYPES) for shape in (FEW if k % 2 else SHAPES)]
+
+
+@pytest.mark.parametrize(("shape", "dtypes"), TOY, ids=lambda part: str(part).replace("', '", "-"))
 def test_toy_scan_is_the_oracle(shape, dtypes):
     arrays = toy_inputs(shape, dtypes)
     wanted = expected.toy(*arrays)
@@ -154,8 +158,14 @@ def test_arrays_of_different_layouts(shape, scan):
         agree(fc.Scan(out, wanted.state), f"out in order {axes}")
 
 
-@pytest.mark.parametrize("shape", [(1100,), (40, 3), (40, 33), (9, 4, 5)], ids=str)
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int64"])
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        *itertools.product(["float32", "int64"], [(1100,), (40, 3), (40, 33), (9, 4, 5)]),
+        *itertools.product(["float64", "int8"], [(1100,)]),
+    ],
+    ids=str,
+)
 def test_packed_rows_are_read_in_any_layout(shape, dtype):
     arrays = toy_inputs(shape, (dtype, dtype, dtype))
     wanted = expected.toy(*arrays)

@@ -341,7 +341,8 @@ def test_cell(data):
         f"{type(part)} {getattr(part, 'ndim', 0)} {getattr(part, 'flags', 0)}" for part in (cell.params, x, h, c)
     )
     steps = [lambda: cell.step(x, h, c)]
-    if kinds in STEPPED or len(STEPPED) < 4:  # each compiles a function, or fails to, for seconds
+    most = 4 if draws.LONG else 2  # each compiles a function, or fails to, for seconds
+    if kinds in STEPPED or len(STEPPED) < most:
         STEPPED.add(kinds)
         steps.append(lambda: fc.lstm_step(cell.params, x, h, c))
     for step in steps:

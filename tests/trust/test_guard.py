@@ -27,7 +27,9 @@ def check(name, bits):
     assert run.stdout == f"{name} stays inside\n"
 
 
-@pytest.mark.parametrize("bits", WIDTHS)
+@pytest.mark.parametrize(
+    "bits", [pytest.param(bits, marks=() if int(bits) == VECTOR_BITS else pytest.mark.slow) for bits in WIDTHS]
+)
 @pytest.mark.parametrize("name", [check.__name__ for check in guard_checks.USUAL])
 def test_usual_arrays(name, bits):
     check(name, bits)
