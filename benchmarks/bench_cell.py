@@ -102,6 +102,31 @@ class InsideNjit(_Cell):
     track_lstm_step_share_of_sgemm.pretty_name = "lstm_step inside @njit, share of sgemm"
 
 
+class InsideNjitPrecision(_Cell):
+    """1,000 steps, one row, products of fewer bits."""
+
+    params = ((64, 128), ("bfloat16", "int8"))
+    param_names = ("hidden", "precision")
+    timeout = 120
+
+    def setup(self, hidden: int, precision: str) -> None:
+        self.make(hidden)
+        if not hasattr(self.cell, "with_precision"):
+            raise NotImplementedError("this commit has no with_precision")
+        self.low = self.cell.with_precision(precision)
+
+    def track_lstm_step_precision_over_float32(self, hidden: int, precision: str) -> float:
+        state = self.h.copy(), self.c.copy()
+        return common.ratio(
+            lambda: many_steps(self.cell.params, self.x, self.h, self.c, 1000),
+            lambda: many_steps(self.low.params, self.x, *state, 1000),
+            rounds=9,
+        )
+
+    track_lstm_step_precision_over_float32.unit = "times float32's speed"
+    track_lstm_step_precision_over_float32.pretty_name = "lstm_step inside @njit, bfloat16 and int8 over float32"
+
+
 class Agents(_Cell):
     """100,000 agents with 16 units each, one step of all."""
 

@@ -65,6 +65,37 @@ class LSTMRatios:
     track_times_numpy.pretty_name = "LSTM, times the one in NumPy"
 
 
+class LSTMPrecision:
+    """One thread; products of fewer bits."""
+
+    params = (
+        ("one row, 64 units", "one row, 512 units", "one row, 1024 units", "64 rows, 256 units", "1024 rows, 16 units"),
+        ("bfloat16", "int8"),
+    )
+    param_names = ("shape", "precision")
+    number, repeat, rounds, timeout = 1, (5, 20, 2.0), 1, 300
+
+    def setup(self, name: str, precision: str) -> None:
+        common.needs("LSTM")
+        if not hasattr(fc.LSTM, "with_precision"):
+            raise NotImplementedError("this commit has no with_precision")
+        self.plain, self.x = common.lstm(name)
+        self.lstm = self.plain.with_precision(precision)
+        self.time_lstm_precision(name, precision)
+
+    def time_lstm_precision(self, name: str, precision: str) -> None:
+        self.lstm(self.x, threads=1)
+
+    def track_lstm_precision_over_float32(self, name: str, precision: str) -> float:
+        return common.ratio(
+            lambda: self.plain(self.x, threads=1), lambda: self.time_lstm_precision(name, precision), rounds=9
+        )
+
+    time_lstm_precision.pretty_name = "LSTM, bfloat16 and int8"
+    track_lstm_precision_over_float32.unit = "times float32's speed"
+    track_lstm_precision_over_float32.pretty_name = "LSTM, bfloat16 and int8 over float32"
+
+
 class LSTMKinds:
     """(100, 32, 64) with 64 units, one thread: what layers, directions and options cost."""
 

@@ -30,6 +30,7 @@ LSTMS = {
     "one row, 16 units": (100, 1, 16, 16),
     "one row, 64 units": (100, 1, 64, 64),
     "one row, 256 units": (100, 1, 256, 256),
+    "one row, 512 units": (50, 1, 512, 512),
     "one row, 1024 units": (10, 1, 1024, 1024),
     "16 rows, 64 units": (100, 16, 64, 64),
     "64 rows, 128 units": (100, 64, 128, 128),
@@ -58,6 +59,10 @@ class Peer(NamedTuple):
 
     def missing(self) -> list[str]:
         return [name for name in self.needs if find_spec(name) is None]
+
+
+class UnsupportedError(Exception):
+    """Raised by a peer's `prepare` where this CPU makes the library run in another precision than it is asked for."""
 
 
 def versions(names: tuple[str, ...]) -> dict[str, str]:

@@ -41,14 +41,17 @@ def figures(threads: int) -> dict[str, object]:
     common.keep_to(set(sorted(common.cores())[:threads]))
     timing = ALONE if threads == 1 else TOGETHER
     found: dict[str, object] = {"threads": threads, "sgemm": sgemm(), "lstm": {}, "steps": {}, "toy": {}}
+    found |= {precision: {} for precision in peers_report.LOW}
 
     def run(kind, name, measure, *arguments):
         start = time.perf_counter()
         found[kind][name] = measure(*arguments, **timing)
-        print(f"{threads} threads, {name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        print(f"{threads} threads, {kind} {name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
 
     for shape in peers_lstm.SHAPES:
         run("lstm", ", ".join(map(str, shape)), peers_lstm.measure, shape, threads)
+        for precision in peers_report.LOW:
+            run(precision, ", ".join(map(str, shape)), peers_lstm.measure, shape, threads, precision)
     for name in peers_toy.WORK:
         run("toy", name, peers_toy.measure, name, threads)
     if threads == 1:

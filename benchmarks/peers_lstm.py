@@ -1,15 +1,20 @@
-"""The LSTM as PyTorch, onnxruntime, OpenVINO, JAX and Keras run it, with fastcell's weights, float32.
+"""The LSTM as PyTorch, onnxruntime, OpenVINO, JAX and Keras run it, with fastcell's weights, by precision.
 
 Each is asked in the way that suits it best of those its manual shows. Its input lies beforehand in its own kind of
 array; the answer stays in that kind too.
 """
 
+import logging
 import os
 import sys
 import tempfile
+import warnings
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from llvmlite.binding import get_host_cpu_features
 from numba import njit
 
 import fastcell as fc
@@ -21,19 +26,26 @@ from .common import Peer
 SHAPES = [
     (100, 1, 16, 16), (100, 1, 64, 64), (100, 1, 256, 256), (50, 1, 512, 512), (100, 16, 64, 64), (100, 16, 256, 256),
     (100, 64, 128, 128), (100, 64, 256, 256), (50, 64, 512, 512), (10, 256, 1024, 1024), (100, 1024, 16, 16),
-    (100, 1024, 32, 32), (10, 10000, 16, 16), (1, 100000, 4, 16), (200, 7, 13, 37),
+    (100, 1024, 32, 32), (10, 10000, 16, 16), (1, 100000, 4, 16), (50, 5, 100, 100),
+    (200, 7, 13, 37),
 ]  # fmt: skip
+INSIDE = {"float32": "lstm_step under njit", "bfloat16": "in bfloat16", "int8": "in int8"}
 # Rows, and inputs as many as units.
 STEPS = [(1, 16), (1, 64), (1, 128), (100_000, 16)]
 
 
-def with_torch(lstm, x, threads):
+def torch_module(lstm, threads):
     import torch
 
     torch.set_num_threads(threads)
-    module = torch.nn.LSTM(lstm.input_size, lstm.hidden_size)
+    sizes = lstm.input_size, lstm.hidden_size, lstm.num_layers
+    module = torch.nn.LSTM(*sizes, bidirectional=lstm.bidirectional)
     module.load_state_dict({name: torch.from_numpy(array) for name, array in lstm.state_dict().items()})
-    tensor = torch.from_numpy(x)
+    return module.eval()
+
+
+def torch_call(module, tensor):
+    import torch
 
     def call():
         with torch.inference_mode():
@@ -42,26 +54,63 @@ def with_torch(lstm, x, threads):
     return call
 
 
+def with_torch(lstm, x, threads):
+    import torch
+
+    return torch_call(torch_module(lstm, threads), torch.from_numpy(x))
+
+
+def torch_in_bfloat16(lstm, x, threads):
+    import torch
+
+    return torch_call(torch_module(lstm, threads).bfloat16(), torch.from_numpy(x).bfloat16())
+
+
+def torch_in_int8(lstm, x, threads):
+    """quantize_dynamic: weights have one scale each, x and h one a call and step."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch wants people to move to torchao, which has no LSTM
+        whole = torch.nn.Sequential(torch_module(lstm, threads))
+        return torch_call(torch.ao.quantization.quantize_dynamic(whole, {torch.nn.LSTM}), torch.from_numpy(x))
+
+
 def as_onnx(lstm, carried=False):
-    """The same LSTM as an ONNX model: gates i, o, f, g there; with `carried` the state goes in and out."""
+    """The same LSTM as an ONNX model: gates i, o, f, g there; with `carried` its one layer's state goes in and out."""
     import onnx
 
-    H, state = lstm.hidden_size, lstm.state_dict()
+    D, H, state = lstm.directions, lstm.hidden_size, lstm.state_dict()
+    make, value, kind = onnx.helper.make_node, onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    direction = "bidirectional" if lstm.bidirectional else "forward"
+    states, out = (["", "h", "c"], ["Y_h", "Y_c"]) if carried else ([], [])
+    arrays, nodes, x = {"rows": np.array([0, 0, -1])} if lstm.num_layers > 1 else {}, [], "X"
 
-    def ordered(name):
-        return state[name].reshape(4, H, -1)[[0, 3, 1, 2]].reshape(1, 4 * H, -1)
+    def ordered(name, k):
+        ends = [f"{name}_l{k}{end}" for end in ("", "_reverse")[:D]]
+        return np.stack([state[end].reshape(4, H, -1)[[0, 3, 1, 2]].reshape(4 * H, -1) for end in ends])
 
-    bias = np.concatenate([ordered("bias_ih_l0"), ordered("bias_hh_l0")], axis=1)[:, :, 0]
-    arrays = {"W": ordered("weight_ih_l0"), "R": ordered("weight_hh_l0"), "B": bias}
-    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
-    states, out = (["", "h", "c"], ["", "Y_h", "Y_c"]) if carried else ([], ["Y"])
+    for k in range(lstm.num_layers):
+        bias = np.concatenate([ordered("bias_ih", k), ordered("bias_hh", k)], axis=1)[:, :, 0]
+        arrays |= {f"W{k}": ordered("weight_ih", k), f"R{k}": ordered("weight_hh", k), f"B{k}": bias}
+        y = "Y" if k == lstm.num_layers - 1 else f"Y{k}"
+        inputs = [x, f"W{k}", f"R{k}", f"B{k}", *states]
+        nodes.append(make("LSTM", inputs, ["" if carried else y, *out], hidden_size=H, direction=direction))
+        if y != "Y":
+            nodes.append(make("Transpose", [y], [f"turned{k}"], perm=[0, 2, 1, 3]))
+            nodes.append(make("Reshape", [f"turned{k}", "rows"], [x := f"x{k + 1}"]))
     graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("LSTM", ["X", *arrays, *states], out, hidden_size=H)], "lstm",
+        nodes, "lstm",
         [value("X", kind, [None, None, lstm.input_size]), *(value(name, kind, [1, None, H]) for name in states[1:])],
-        [value(name, kind, None) for name in out if name],
+        [value(name, kind, None) for name in out or ["Y"]],
         [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )  # fmt: skip
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+
+
+def joined(y):
+    """ONNX's (T, D, B, H) as (T, B, D*H)."""
+    return y[:, 0] if y.shape[1] == 1 else y.transpose(0, 2, 1, 3).reshape(y.shape[0], y.shape[2], -1)
 
 
 def session(model, threads):
@@ -74,21 +123,49 @@ def session(model, threads):
 
 def with_onnxruntime(lstm, x, threads):
     running = session(as_onnx(lstm), threads)
-    return lambda: running.run(None, {"X": x})[0][:, 0]
+    return lambda: joined(running.run(None, {"X": x})[0])
 
 
-def with_openvino(lstm, x, threads):
+def saturates():
+    """Whether onnxruntime adds pairs of products in 16 bits, which overflow: its manual says to give weights 7 bits."""
+    found = get_host_cpu_features()
+    return bool(found.get("avx2")) and not (found.get("avx512vnni") or found.get("avxvnni"))
+
+
+def onnxruntime_in_int8(lstm, x, threads):
+    """quantize_dynamic per channel: a scale a unit and gate, in x and h one a call and step."""
+    import onnx
+    from onnxruntime.quantization import quantize_dynamic
+
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # that it was not preprocessed
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            plain, small = Path(folder) / "lstm.onnx", Path(folder) / "small.onnx"
+            onnx.save(as_onnx(lstm), plain)
+            quantize_dynamic(plain, small, per_channel=True, reduce_range=saturates(), op_types_to_quantize=["LSTM"])
+            running = session(onnx.load(small), threads)
+    finally:
+        logging.disable(before)
+    return lambda: joined(running.run(None, {"X": x})[0])
+
+
+def with_openvino(lstm, x, threads, hint="f32"):
     sys.modules.setdefault("openvino_telemetry", None)  # it would fork this process to send statistics
     import onnx
     import openvino
 
-    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lstm.onnx"
         onnx.save(as_onnx(lstm), path)
         core = openvino.Core()
-        request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
-    return lambda: request.infer([x], share_inputs=True)[0][:, 0]
+        compiled = core.compile_model(core.read_model(path), "CPU", settings)
+    used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if used != hint:
+        raise common.UnsupportedError(f"OpenVINO runs {hint} as {used} on this CPU")
+    request = compiled.create_infer_request()
+    return lambda: joined(request.infer([x], share_inputs=True)[0])
 
 
 def with_jax(lstm, x, threads):
@@ -139,7 +216,19 @@ PEERS = {
     "JAX": Peer(("jax",), with_jax),
     "Keras": Peer(("keras", "jax"), with_keras),
 }
-CLOSE = 2e-5  # float32 sums of up to 2,048 products, each library's in an order of its own
+BY_PRECISION = {
+    "float32": PEERS,
+    "bfloat16": {
+        "PyTorch": Peer(("torch",), torch_in_bfloat16),
+        "OpenVINO": Peer(("openvino", "onnx"), partial(with_openvino, hint="bf16")),
+    },
+    "int8": {
+        "onnxruntime": Peer(("onnxruntime", "onnx"), onnxruntime_in_int8),
+        "PyTorch": Peer(("torch",), torch_in_int8),
+    },
+}
+# float32 sums of up to 2,048 products, each library's in an order of its own; the errors of accuracy.py
+CLOSE = {"float32": 2e-5, "bfloat16": 3e-2, "int8": 8e-2}
 
 
 def problem(shape):
@@ -148,24 +237,43 @@ def problem(shape):
     return fc.LSTM(I, H, seed=0), common.normal(T, B, I)
 
 
-def calls(shape, threads):
-    """fastcell and each peer that is installed, ready to be timed; their answers agree."""
-    lstm, x = problem(shape)
-    own = common.chosen(threads)
-    made = {"fastcell": lambda: lstm(x, threads=own)[0]}
-    made |= {name: peer.prepare(lstm, x, threads) for name, peer in PEERS.items() if not peer.missing()}
-    wanted = made["fastcell"]()
-    for name, call in made.items():
-        np.testing.assert_allclose(np.asarray(call()), wanted, rtol=0, atol=CLOSE, err_msg=f"{name} {shape}")
+def prepared(peers, lstm, x, threads):
+    """The calls of those peers that are installed and run in their precision on this CPU."""
+    made = {}
+    for name, peer in peers.items():
+        if not peer.missing():
+            with suppress(common.UnsupportedError):
+                made[name] = peer.prepare(lstm, x, threads)
     return made
 
 
-def measure(shape, threads, **timing):
-    """Best seconds of fastcell and its peers by turns, and of fastcell in float64."""
-    best = common.in_turn(calls(shape, threads), **timing)
+def as_array(answer):
+    """Of any library; NumPy has no bfloat16."""
+    return np.asarray(answer.float() if hasattr(answer, "float") else answer)
+
+
+def calls(shape, threads, precision="float32"):
+    """fastcell and each peer in a precision, ready to be timed; their answers agree."""
+    lstm, x = problem(shape)
+    own, low = common.chosen(threads), lstm if precision == "float32" else lstm.with_precision(precision)
+    made = {"fastcell": lambda: low(x, threads=own)[0]} | prepared(BY_PRECISION[precision], lstm, x, threads)
+    wanted = made["fastcell"]()
+    for name, call in made.items():
+        np.testing.assert_allclose(
+            as_array(call()), wanted, rtol=0, atol=CLOSE[precision], err_msg=f"{name} {shape} {precision}"
+        )
+    return made
+
+
+def measure(shape, threads, precision="float32", **timing):
+    """Best seconds of fastcell and its peers by turns, and of fastcell in float32, or float64 beside that."""
     T, B, I, H = shape
-    double, x = fc.LSTM(I, H, dtype="float64", seed=0), common.normal(T, B, I, dtype="float64")
-    return best | common.in_turn({"float64": lambda: double(x, threads=common.chosen(threads))}, **timing)
+    other = "float64" if precision == "float32" else "float32"
+    plain, x = fc.LSTM(I, H, dtype=other, seed=0), common.normal(T, B, I, dtype=other)
+    beside = {other: lambda: plain(x, threads=common.chosen(threads))}
+    if precision != "float32":
+        return common.in_turn(calls(shape, threads, precision) | beside, **timing)
+    return common.in_turn(calls(shape, threads), **timing) | common.in_turn(beside, **timing)
 
 
 @njit
@@ -210,8 +318,13 @@ def measure_step(rows, hidden, **timing):
     answers = {name: np.asarray(call()) for name, call in peers.items()}
     cell.step(x, h, c)
     for name, answer in answers.items():
-        np.testing.assert_allclose(answer, h, rtol=0, atol=CLOSE, err_msg=f"{name}, a step of {rows}, {hidden}")
+        np.testing.assert_allclose(
+            answer, h, rtol=0, atol=CLOSE["float32"], err_msg=f"{name}, a step of {rows}, {hidden}"
+        )
     steps = max(1, 200_000 // (rows * hidden))
-    inside = {"lstm_step under njit": lambda: many_steps(cell.params, x, h, c, steps)}
+    inside = {}
+    for precision, name in INSIDE.items():
+        params = cell.params if precision == "float32" else cell.with_precision(precision).params
+        inside[name] = lambda params=params: many_steps(params, x, h, c, steps)
     best = common.in_turn({"cell.step": lambda: cell.step(x, h, c)} | peers | inside, **timing)
-    return best | {"lstm_step under njit": best["lstm_step under njit"] / steps}
+    return best | {name: best[name] / steps for name in inside}

@@ -11,6 +11,8 @@ CHOSEN = (
     "100, 1, 16, 16", "100, 1, 256, 256", "200, 7, 13, 37", "100, 16, 64, 64", "10, 256, 1024, 1024",
     "one sequence", "1,000 columns", "10,000 keys", "smoothing",
 )  # fmt: skip
+KINDS = {"float32": "lstm"}
+LOW = ("bfloat16", "int8")
 MARKERS = "osD^vPX*"
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "fastcell", "font.family": "sans-serif", "font.size": 9}
 
@@ -71,6 +73,22 @@ def lstm_table(figures, one):
     return [*table(head, rows), "", f"Geometric mean over the best peer: {mean(known):.2f}." if known else ""]
 
 
+def low_table(figures, precision):
+    """A row a shape, in a precision of fewer bits; float32 was timed by turns with it."""
+    names, plain = list(peers_lstm.BY_PRECISION[precision]), list(peers_lstm.PEERS)
+    head = [f"T, B, I, H in {precision}; ms on {amount(figures['threads'])}", "fastcell", *names]
+    rows, ratios = [], []
+    for shape, best in figures[precision].items():
+        ratios.append(best_peer(best, names))
+        other = figures["lstm"][shape]
+        wide = best_peer(other | {"fastcell": best["fastcell"]}, plain)
+        gained = ratio(best["float32"] / best["fastcell"])
+        rows.append([shape, *cells(best, names), ratio(ratios[-1]), gained, ratio(wide)])
+    head += ["best peer over fastcell", "fastcell's float32 over it", "best float32 peer over it"]
+    known = [value for value in ratios if value is not None]
+    return [*table(head, rows), "", f"Geometric mean over the best peer: {mean(known):.2f}." if known else ""]
+
+
 def toy_table(runs):
     """A row for each problem and number of threads."""
     rows = []
@@ -88,10 +106,10 @@ def step_table(figures):
     rows = []
     for size, best in figures["steps"].items():
         own = {"fastcell": best["cell.step"]} | best
-        inside = f"{1e6 * best['lstm_step under njit']:.2f}"
+        inside = [f"{1e6 * best[name]:.2f}" for name in peers_lstm.INSIDE.values()]
         step, *peers = cells(own, names, lambda seconds: f"{1e6 * seconds:.2f}")
-        rows.append([size, step, inside, *peers, ratio(best_peer(own, names))])
-    head = ["one step of B rows, I = H; us on one thread: B, H", "cell.step", "lstm_step under njit", *names]
+        rows.append([size, step, *inside, *peers, ratio(best_peer(own, names))])
+    head = ["one step of B rows, I = H; us on one thread: B, H", "cell.step", *peers_lstm.INSIDE.values(), *names]
     return table([*head, "best peer over cell.step"], rows)
 
 
@@ -105,6 +123,9 @@ def markdown(runs, where):
     ]
     for figures in runs:
         lines += ["", *lstm_table(figures, one)]
+    for precision in LOW:
+        for figures in runs:
+            lines += ["", *low_table(figures, precision)]
     return "\n".join([*lines, "", *step_table(one), "", *toy_table(runs)])
 
 
@@ -116,17 +137,20 @@ def against_best(best, names):
     return [milliseconds(best["fastcell"]), peer, ratio(best_peer(best, names))]
 
 
-def over_all_shapes(figures):
-    """One run's LSTMs in a line, its losses included; None where no peer is installed."""
-    known = {shape: best_peer(best, list(peers_lstm.PEERS)) for shape, best in figures["lstm"].items()}
-    known = {shape: value for shape, value in known.items() if value is not None}
-    if not known:
-        return None
-    worst, lost = min(known, key=known.get), sum(value < 1 for value in known.values())
-    return (
-        f"- {len(known)} shapes of the LSTM on {amount(figures['threads'])}: {mean(known.values()):.2f} times as fast "
-        f"as the best peer of each; slower at {lost}, at worst {known[worst]:.2f} ({worst})."
-    )
+def over_all_shapes(runs, precision):
+    """All LSTMs of a precision in a line, losses included; None where no peer is installed."""
+    names, said = list(peers_lstm.BY_PRECISION[precision]), []
+    for figures in runs:
+        known = {shape: best_peer(best, names) for shape, best in figures[KINDS.get(precision, precision)].items()}
+        known = {shape: value for shape, value in known.items() if value is not None}
+        if not known:
+            return None
+        worst, lost = min(known, key=known.get), sum(value < 1 for value in known.values())
+        said.append(
+            f"{mean(known.values()):.2f} times as fast as the best peer of each on {amount(figures['threads'])} "
+            f"(slower at {lost}, at worst {known[worst]:.2f}: {worst})"
+        )
+    return f"- {len(known)} shapes in {precision}: {', '.join(said)}."
 
 
 def summary(runs, where):
@@ -140,8 +164,8 @@ def summary(runs, where):
     head = ["work; LSTM: T, B, I, H"]
     for figures in runs:
         head += [f"{amount(figures['threads'])}: fastcell", "best peer", "times as fast"]
-    shapes = [text for text in map(over_all_shapes, runs) if text]
-    lines = [f"{where.split('; Python')[0]}, float32.", "", *table(head, rows)]
+    shapes = [text for precision in ("float32", *LOW) if (text := over_all_shapes(runs, precision))]
+    lines = [f"{where.split('; Python')[0]}; tables in float32.", "", *table(head, rows)]
     return "\n".join([*lines, *(["", *shapes] if shapes else [])])
 
 

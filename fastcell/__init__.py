@@ -1,4 +1,4 @@
-"""fastcell: the fastest gated memory cells for NumPy on a CPU, in Python alone."""
+"""fastcell: gated memory cells for NumPy on a CPU, from sums that forget to whole LSTMs, compiled by Numba."""
 
 from importlib import import_module
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from fastcell import oracle
 from fastcell._jit import CACHE_TOKEN
 from fastcell._model import LSTM
+from fastcell._verify import verify
 from fastcell._warmup import warmup
 from fastcell.lstm.cell import CellParams, LSTMCell, lstm_step
 from fastcell.scan.api import Scan, gated_scan, rules_to_gates, toy_scan, toy_step
@@ -26,6 +27,7 @@ __all__ = [
     "toy_scan",
     "toy_step",
     "toy_trace",
+    "verify",
     "warmup",
 ]
 __version__ = "0.1.0"

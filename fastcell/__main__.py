@@ -82,6 +82,12 @@ def _add_lstm(lstm: argparse.ArgumentParser) -> None:
     lstm.add_argument("--prefix", default="", help="of the LSTM's names in .safetensors or PyTorch's, of several LSTMs")
     lstm.add_argument("--layer", metavar="NAME", nargs="+", help="Keras's layers that make the LSTM, of several")
     lstm.add_argument("--node", help="of an ONNX model, where it has several LSTMs")
+    lstm.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16", "int8"),
+        help="of the products (default: that of the weights, int8 where FILE holds integers). A state is float32 in "
+        "each, so that a run may go on in another",
+    )
     lstm.add_argument("-o", "--output", metavar="Y.npy", type=Path, required=True, help="(T, B, D*H) or (T, D*H)")
     lstm.add_argument(
         "--state",
@@ -111,9 +117,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"simulate: {error}", file=sys.stderr)
             return 1
     if arguments.command == "verify":
-        from fastcell._cli.verify import verify
+        from fastcell._verify import verify
 
-        return verify()
+        return min(verify(), 1)
     if arguments.command == "warmup":
         from fastcell._warmup import warmup
 

@@ -170,6 +170,34 @@ def memories(state: Any, shape: tuple[int, ...], dtype: np.dtype[Any], keyed: bo
     return np.array(x, dtype=dtype, order="C")
 
 
+_FEW_MEMORIES, _SPARSE = 1 << 24, 16  # memories that keys may ask for without a state: so many, or so many a value
+
+
+def keys(given: Any, of: str, steps: int, known: int | None, inner: int, size: int) -> tuple[Array, int]:
+    """The checked keys and K, their number: `known` of a state, else one more than the largest.
+
+    Each key asks for `inner` values of memory, in a call of `size` values in all.
+    """
+    codes = array("keys", given, "integers")
+    same_shape("keys", codes, (steps,), of)
+    different = once(codes)
+    largest = int(different.view(f"u{codes.itemsize}").max()) if codes.size else -1
+    negative = largest > np.iinfo(codes.dtype).max  # read without a sign a negative key is larger than any other
+    largest = int(different.max()) if negative else largest
+    count = largest + 1 if known is None else known
+    if negative or largest >= count:
+        (at,) = first_index((different < 0) | (different >= count))
+        raise ValueError(f"keys must be from 0 to K - 1 = {count - 1}, got {codes[at]} at index {at}")
+    if known is None and count * max(inner, 1) > max(_FEW_MEMORIES, _SPARSE * size):
+        (at,) = first_index(different == count - 1)
+        raise ValueError(
+            f"keys must be numbered from 0 on: got {count - 1} at index {at} of {len(codes)} rows, which asks for as "
+            "many memories; numpy.unique(keys, return_inverse=True)[1] or pandas.factorize(keys)[0] numbers them, and "
+            "a state of shape (K, ...) allows any K"
+        )
+    return codes, count
+
+
 def fill_value(fill: Any, dtype: np.dtype[Any]) -> Any:
     """`fill` as a scalar of y's dtype."""
     if not isinstance(fill, float | int | np.floating | np.integer | np.bool):

@@ -20,12 +20,13 @@ import numba
 from numba import njit
 from numba.core import caching, config
 from numba.core.serialize import dumps
+from numba.extending import overload
 from numba.misc.appdirs import AppDirs
 
 from fastcell import _machine, _sources
 from fastcell._machine import features
 
-__all__ = ["CACHE_TOKEN", "VECTOR_BITS", "features", "helper", "inline", "kernel"]
+__all__ = ["CACHE_TOKEN", "VECTOR_BITS", "features", "helper", "inline", "kernel", "overloaded"]
 
 from fastcell import _forks  # noqa: F401, a fork waits for what is compiled here
 
@@ -233,6 +234,11 @@ def _refuse(*_: Any) -> None:
 def helper(function: Callable[..., Any]) -> Any:
     """Compile a large piece that kernels call: one copy a type, since inlined copies compile for minutes."""
     return njit(forceinline=False, **_OPTIONS)(function)  # unsaid, it would be inherited from an `inline` caller
+
+
+def overloaded(function: Callable[..., Any]) -> Any:
+    """Decorate what chooses the code of `function`, a stub, from the types of its arguments."""
+    return overload(function, jit_options=_OPTIONS)
 
 
 def inline(function: Callable[..., Any]) -> Any:

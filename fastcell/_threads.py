@@ -1,5 +1,6 @@
 """Splitting a batch over a pool of threads: kernels are serial and hold no lock, rows are independent."""
 
+import ctypes
 import os
 from collections.abc import Callable
 from itertools import pairwise
@@ -12,11 +13,27 @@ from fastcell._cores import CAP, cores
 _MOST = 64  # pieces that work is cut into, whatever is asked for
 _T = TypeVar("_T")
 
+_allocate = ctypes.CFUNCTYPE(ctypes.c_void_p)(("PyThread_allocate_lock", ctypes.pythonapi))
+_acquire = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(("PyThread_acquire_lock", ctypes.pythonapi))
+_release = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(("PyThread_release_lock", ctypes.pythonapi))
+_gates: list[int] = []  # locks at these addresses, free to use again
+
+
+def _gate() -> int:
+    """The address of a lock of CPython's own: no signal ends a wait for it, as it does for a lock of `threading`."""
+    try:
+        return _gates.pop()
+    except IndexError:
+        at: int | None = _allocate()
+    if at is None:
+        raise MemoryError("no lock is left for another call with threads")
+    return at
+
 
 class _Call:
     """One call's pieces. The caller and the threads that help it take them one at a time, each once.
 
-    A helper holds `busy` from its first piece to its last, so that waiting for that lock is waiting for all helpers.
+    The gate is held while any thread helps. It is 0 once the call is over.
     """
 
     def __init__(self, task: Callable[[int, int], Any], pieces: list[tuple[int, int]]) -> None:
@@ -24,61 +41,51 @@ class _Call:
         self.left = [*reversed(range(len(pieces)))]  # which nobody has taken
         self.results: list[Any] = [None] * len(pieces)
         self.errors: list[BaseException] = []
-        self.lock, self.busy = Lock(), Lock()
-        self.helping = 0  # helpers that are at a piece
+        self.lock, self.gate = Lock(), _gate()
+        self.helping = 0  # threads that do
 
     def lead(self) -> None:
         """Run pieces until nobody has to, on this thread the first one; others are run by such threads as come."""
-        with self.lock:
-            first = self.left.pop()
+        first = self.left.pop()
         helpers = min(len(self.pieces), CAP or len(self.pieces)) - 1
         for _ in range(helpers):
             if not _pool.help(self):
                 break
         self._run(first)
-        while (k := self._take()) is not None:
-            self._run(k)
+        self._run_what_is_left()
 
     def help(self) -> None:
-        """Run pieces that nobody has taken, on a thread of the pool."""
-        while (k := self._take(helping=1)) is not None:
-            try:
-                self._run(k)
-            except BaseException as error:  # the caller's to raise
-                self.errors.append(error)
-                self.stop()
-            finally:
-                with self.lock:
-                    self.helping -= 1
-                    if not self.helping:
-                        self.busy.release()
-
-    def stop(self) -> None:
-        """Leave the pieces that nobody has taken."""
+        """Run pieces that nobody has taken, on a thread of the pool, unless the call is over."""
         with self.lock:
-            self.left.clear()
+            if not self.gate or not (self.helping or _acquire(self.gate, 0)):
+                return
+            self.helping += 1
+        try:
+            self._run_what_is_left()
+        except BaseException as error:  # the caller's to raise
+            self.errors.append(error)
+            self.left = []
+        finally:
+            with self.lock:
+                self.helping -= 1
+                if not self.helping:
+                    _release(self.gate)
 
-    def settle(self) -> BaseException | None:
-        """Wait until no helper is at a piece, and none can take one; the first interrupt meanwhile is returned."""
-        interrupt = None
+    def close(self) -> None:
+        """Let go of the gate, which the caller holds, and of the arrays: a thread may come too late."""
+        with self.lock:
+            gate, self.gate = self.gate, 0
+        _release(gate)
+        _gates.append(gate)
+        del self.task
+
+    def _run_what_is_left(self) -> None:
         while True:
             try:
-                self.stop()
-                while self.helping:
-                    with self.busy:
-                        pass
-                return interrupt
-            except BaseException as error:
-                interrupt = interrupt or error
-
-    def _take(self, helping: int = 0) -> int | None:
-        with self.lock:
-            if not self.left:
-                return None
-            if helping and not self.helping:
-                self.busy.acquire()
-            self.helping += helping
-            return self.left.pop()
+                k = self.left.pop()
+            except IndexError:
+                return
+            self._run(k)
 
     def _run(self, k: int) -> None:
         self.results[k] = self.task(*self.pieces[k])
@@ -166,26 +173,26 @@ def split(total: int, step: int, parts: int) -> list[tuple[int, int]]:
 def run(task: Callable[[int, int], _T], pieces: list[tuple[int, int]]) -> list[_T]:
     """Run `task(first, last)` on every piece, the first on this thread; returns all results, raises what one raised.
 
-    No thread is at a piece when this ends, however it ends: arrays belong to the call.
+    No thread is at a piece when this ends, however it ends: arrays belong to the call. CPython lets interrupts in where
+    a function begins, where a loop goes back and after a call, so from `except` on there is none of these before the
+    wait, and the wait itself, one call, is not over before the threads are.
     """
     if len(pieces) == 1:
         return [task(*pieces[0])]
     call = _Call(task, pieces)
-    raised = interrupt = None
-    while True:
-        try:
-            if raised is None:
-                call.lead()
-            interrupt = call.settle()
-            break
-        except BaseException as error:  # one that was raised by a piece; interrupts, also one right after another
-            raised = raised or error
-    del call.task  # a thread that comes too late keeps no arrays, either
-    errors = [error for error in (raised, interrupt, *call.errors) if error is not None]
-    call.errors.clear()  # they hold the call by their frames
+    raised = None
+    try:
+        call.lead()
+    except BaseException as error:  # one that was raised by a piece, or an interrupt
+        raised = error
+    call.left = []
+    _acquire(call.gate, 1)
+    call.close()
+    errors = call.errors if raised is None else [raised]
+    call.errors = []  # they hold the call by their frames
     if not errors:
         return call.results
     try:
         raise errors[0]
     finally:
-        del errors, raised, interrupt
+        del errors, raised

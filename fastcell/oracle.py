@@ -109,7 +109,7 @@ def _int64(number):
 
 def lstm(
     x, weights, state=None, *, lengths=None, reset=None, reverse=False, coupled=False, clip=None, activations=None,
-    initial_state=None,
+    initial_state=None, precision=None, mask=None, keys=None,
 ):  # fmt: skip
     """Run the LSTM over a (T, B, I) list of lists of rows; returns (y, (h, c)).
 
@@ -118,8 +118,9 @@ def lstm(
 
     `weights` is a dict of lists under torch.nn.LSTM's names (`weight_ih_l0`, ..., gates i, f, g, o), with
     `weight_peephole_l0` in the order i, f, o; layers and directions are those that it names. `state`, `lengths`,
-    `reset`, `coupled`, `clip`, `initial_state` are those of `fastcell.LSTM`; `activations` is a list of functions,
-    three a direction.
+    `reset`, `mask`, `coupled`, `clip`, `initial_state` are those of `fastcell.LSTM`, and so are `keys`, for which x and
+    y are (T, ...). `activations` is a list of functions, three a direction. `precision` "bfloat16" or "int8" rounds
+    weights, x and h as `rounded_weights` and `rounded_values` say; sums are of this page's floats.
 
     Source: Hochreiter & Schmidhuber (1997); Gers, Schmidhuber & Cummins (2000) for the forget gate; Gers &
     Schmidhuber (2000) for peepholes; Sak, Senior & Beaufays (2014) for the projection.
@@ -130,8 +131,15 @@ def lstm(
     ([[0.0]], [[[0.5]]])
     """
     T = len(x)
-    B = len(x[0]) if T else len(state[0][0])
-    ends = [T] * B if lengths is None else lengths
+    if keys is not None:  # a row for each key, of its own steps in the one row of x
+        B = len(state[0][0]) if state else max(keys, default=-1) + 1
+        steps = [[t for t in range(T) if keys[t] == b] for b in range(B)]
+        x, reset = [[row] for row in x], None if reset is None else [[flag] for flag in reset]
+    else:
+        B = len(x[0]) if T else len(state[0][0])
+        ends = [T] * B if lengths is None else lengths
+        steps = [[t for t in range(ends[b]) if mask is None or mask[t][b]] for b in range(B)]
+    columns = [0] * B if keys is not None else list(range(B))
     functions = activations or [sigmoid, math.tanh, math.tanh]
     hs: list = []
     cs: list = []
@@ -139,10 +147,11 @@ def lstm(
     while f"weight_ih_l{layer}" in weights:
         names = [f"_l{layer}", f"_l{layer}_reverse"]
         names = names[: 2 if "weight_ih" + names[1] in weights else 1]
-        y: list = [[[] for _ in range(B)] for _ in range(T)]
+        y: list = [[[] for _ in row] for row in x]
         for direction, name in enumerate(names):
             kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_peephole", "weight_hr")
             w = [weights.get(kind + name) for kind in kinds]
+            w = [[rounded_weights(row, precision) for row in m] if m and k in (0, 1, 5) else m for k, m in enumerate(w)]
             H = len(w[1]) // 4
             R = len(w[5]) if w[5] else H
             f = functions[3 * direction : 3 * direction + 3] or functions[:3]
@@ -150,26 +159,31 @@ def lstm(
             for b in range(B):
                 first = [part[len(hs)] for part in initial_state] if initial_state else ([0.0] * R, [0.0] * H)
                 h, c = map(list, (part[len(hs)][b] for part in state) if state else first)
-                steps = range(ends[b])
-                for t in reversed(steps) if reverse or direction else steps:
-                    if reset is not None and reset[t][b]:
+                column = columns[b]
+                for t in reversed(steps[b]) if reverse or direction else steps[b]:
+                    if reset is not None and reset[t][column]:
                         h, c = first
-                    h, c = lstm_step(x[t][b], h, c, *w, coupled=coupled, clip=clip, activations=f)
-                    y[t][b] = y[t][b] + h
-                for t in range(ends[b], T):
-                    y[t][b] = y[t][b] + [0.0] * R
+                    h, c = lstm_step(
+                        x[t][column], h, c, *w, coupled=coupled, clip=clip, activations=f, precision=precision
+                    )
+                    y[t][column] = y[t][column] + h
+                if keys is None:
+                    for t in set(range(T)) - set(steps[b]):
+                        y[t][b] = y[t][b] + [0.0] * R
                 last_h.append(h)
                 last_c.append(c)
             hs.append(last_h)
             cs.append(last_c)
         x = y
         layer += 1
-    return y, (hs, cs)
+    return [row for (row,) in y] if keys is not None else y, (hs, cs)
 
 
-def lstm_step(x, h, c, w_x, w_h, b_x, b_h, peephole, w_p, *, coupled, clip, activations):
+def lstm_step(x, h, c, w_x, w_h, b_x, b_h, peephole, w_p, *, coupled, clip, activations, precision=None):
     """One step of one row: the new (h, c)."""
     H = len(c)
+    bounded = float(activations[0] is sigmoid and activations[2] is math.tanh)
+    x, h = rounded_values(x, precision), rounded_values(h, precision, 0.0 if w_p else bounded)
     limit = math.inf if clip is None else clip
     gate, candidate, output = activations
 
@@ -186,7 +200,58 @@ def lstm_step(x, h, c, w_x, w_h, b_x, b_h, peephole, w_p, *, coupled, clip, acti
     g = [candidate(z(2 * H + k)) for k in range(H)]
     c = [f[k] * c[k] + i[k] * g[k] for k in range(H)]
     h = [gate(z(3 * H + k, peek(2 * H + k))) * output(c[k]) for k in range(H)]
-    return ([sum(map(_multiply, row, h)) for row in w_p] if w_p else h), c
+    full = rounded_values(h, precision, bounded) if w_p else []
+    return ([sum(map(_multiply, row, full)) for row in w_p] if w_p else h), c
+
+
+def rounded(x, bits):
+    """To so many bits, to nearest, ties to even: 8 for bfloat16, 24 for float32.
+
+    >>> rounded(1 + 2**-8, 8), rounded(1 + 3 * 2**-8, 8)
+    (1.0, 1.015625)
+    """
+    if not math.isfinite(x):
+        return x
+    mantissa, exponent = math.frexp(x)
+    return math.ldexp(round(mantissa * 2**bits), exponent - bits)
+
+
+def rounded_weights(row, precision):
+    """A unit's weights as an LSTM of that precision multiplies them.
+
+    bfloat16: each rounded. int8: in blocks of 128 inputs q * s, s the largest magnitude / 127, q an integer.
+
+    >>> [round(w, 6) for w in rounded_weights([1.0, -0.3], "int8")]
+    [1.0, -0.299213]
+    """
+    if precision == "bfloat16":
+        return [rounded(w, 8) for w in row]
+    if precision != "int8":
+        return row
+    made = []
+    for first in range(0, len(row), 128):
+        block = row[first : first + 128]
+        scale = rounded(max(map(abs, block)) / 127, 24)
+        made += [scale * round(rounded(w / scale, 24)) if scale else 0.0 for w in block]
+    return made
+
+
+def rounded_values(row, precision, floor=0.0):
+    """x or h of a step as an LSTM of that precision multiplies it.
+
+    bfloat16: each rounded. int8: p * s, s the largest magnitude, at least `floor`, / 127, p an integer. The floor is 1
+    for an h that stays within [-1, 1], so that its scale is always the same.
+
+    >>> [round(x, 6) for x in rounded_values([0.5, -0.25], "int8", floor=1.0)]
+    [0.503937, -0.251969]
+    """
+    if precision == "bfloat16":
+        return [rounded(x, 8) for x in row]
+    if precision != "int8":
+        return row
+    most = max([abs(x) for x in row] + [floor, 1e-30])
+    scale, inverse = rounded(most / 127, 24), rounded(127 / most, 24)
+    return [scale * max(-127, min(127, round(rounded(x * inverse, 24)))) for x in row]
 
 
 def _multiply(a, b):

@@ -1,4 +1,5 @@
 import os
+import tracemalloc
 from types import SimpleNamespace
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # read when Keras is imported; its own choice is TensorFlow
@@ -35,6 +36,16 @@ def limited():
     """Under a limit on memory: a gigabyte and a half more than there is."""
     with processes.limited(3 << 29):
         yield
+
+
+@pytest.fixture
+def nothing_large():
+    """What Python and NumPy allocate stays small, lazily mapped memory too; `limited` holds the rest."""
+    tracemalloc.start()
+    yield
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**29, f"{peak / 2**20:.0f} MiB"
 
 
 @pytest.fixture(scope="session")

@@ -36,19 +36,19 @@ def _read_weights(options: argparse.Namespace) -> LSTM:
         raise BadInputError(f"{path}: no such file")
     try:
         if kind == ".onnx":
-            return LSTM.from_onnx(path, options.node)
+            return LSTM.from_onnx(path, options.node, precision=options.precision)
         if kind == ".safetensors":
-            return _read_safetensors(path, options.prefix)
+            return _read_safetensors(path, options.prefix, options.precision)
         if kind in _KERAS:
-            return LSTM.from_keras(path, options.layer)
-        return LSTM.from_torch(path, options.prefix)
+            return LSTM.from_keras(path, options.layer, precision=options.precision)
+        return LSTM.from_torch(path, options.prefix, precision=options.precision)
     except ImportError:
         raise
     except Exception as error:  # each library has errors of its own for a file that is none of its kind
         raise BadInputError(f"{path}: {error}") from None
 
 
-def _read_safetensors(path: Path, prefix: str) -> LSTM:
+def _read_safetensors(path: Path, prefix: str, precision: str | None) -> LSTM:
     """What `LSTM.save` wrote, with all its options; or weights alone under torch's names."""
     from safetensors import safe_open
 
@@ -56,9 +56,10 @@ def _read_safetensors(path: Path, prefix: str) -> LSTM:
         own = "fastcell" in (file.metadata() or {})
     if own and prefix:
         raise ValueError("--prefix: this file is one LSTM of LSTM.save's")
-    made: Any = LSTM
-    cell: LSTM = made.load(path) if own else made.from_safetensors(path, prefix)
-    return cell
+    if not own:
+        return LSTM.from_safetensors(path, prefix, precision=precision)
+    cell = LSTM.load(path)
+    return cell if precision is None else cell.with_precision(precision)
 
 
 def _mapped(path: Path) -> Array:

@@ -1,9 +1,10 @@
-"""The scans over dataframes: pandas, Polars (eager and lazy) and PyArrow tables in, the same kind out."""
+"""Scans and LSTMs over dataframes: pandas, Polars (eager and lazy) and PyArrow tables in, the same kind out."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, NamedTuple
 
-__all__ = ["Frames", "gated_scan", "toy_scan"]
+__all__ = ["Frames", "gated_scan", "lstm", "toy_scan"]
 
 
 class Frames(NamedTuple):
@@ -165,9 +166,75 @@ def gated_scan(
     return Frames(*_run("gated", df, roles, by, state, name, nulls, {"threads": threads}))
 
 
+def lstm(
+    df: Any,
+    lstm: Any,
+    inputs: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
+    state: Any = None,
+    *,
+    output: str = "h",
+    nulls: str = "raise",
+    threads: int | None = None,
+) -> Frames:
+    """Run an LSTM down a frame of events, for each key a stream with a memory of its own.
+
+    ``h_t, c_t = LSTM(inputs_t, h, c of the row's key)``
+
+    Parameters
+    ----------
+    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame or pyarrow.Table
+        Rows in the order of time.
+    lstm : fastcell.LSTM
+        It runs forward alone; any number of layers, any precision.
+    inputs : str or list of str
+        I columns of integers, floats or bool, in the order of the LSTM's inputs.
+    by, threads
+        As in `toy_scan`.
+    state : frame of df's kind, optional
+        What an earlier call returned. Keys that it doesn't hold start from the LSTM's `initial_state`, or zeros; keys
+        that df doesn't hold stay in the state.
+    output : str
+        The new columns are ``h_0``, ``h_1``, ..., with this word for h.
+    nulls : "raise" or "keep"
+        What a null is: an error that names its row, or 0.
+
+    Returns
+    -------
+    Frames(frame, state)
+        `frame` is df with H or P columns more, of the LSTM's dtype. `state` has the columns of `by` and for each layer
+        and unit ``h_0_0``, ... and ``c_0_0``, ...: plain numbers, which every file format holds. Both are lazy where df
+        is, as in `toy_scan`.
+
+    Raises
+    ------
+    ValueError, TypeError, ImportError
+        As in `toy_scan`; TypeError for something else than an LSTM, ValueError for another number of columns.
+
+    Notes
+    -----
+    A stream's outputs have the bits that it has alone, whatever the chunks. A key whose events are out of order is not
+    detected. Source: Branco et al. (2020), Interleaved Sequence RNNs for Fraud Detection, for a state by key.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> import fastcell as fc
+    >>> events = pa.table({"card": ["a", "b", "a"], "amount": [1.0, 2.0, 3.0], "online": [0, 1, 1]})
+    >>> scored, state = lstm(events, fc.LSTM(2, 1, seed=0), ["amount", "online"], by="card")
+    >>> scored.column_names, state.column_names
+    (['card', 'amount', 'online', 'h_0'], ['card', 'h_0_0', 'c_0_0'])
+    """
+    job = _jobs("lstm_job").LstmJob(lstm, inputs, by, output, nulls, {"threads": threads})
+    return Frames(*job.run(df, state))
+
+
 def _run(kind: str, df: Any, roles: dict[str, Any], by: Any, state: Any, name: Any, nulls: Any, options: Any) -> Any:
+    return _jobs("job").Job(kind, roles, by, name, nulls, options).run(df, state)
+
+
+def _jobs(module: str) -> Any:
     try:
-        from fastcell.frames import job
+        return import_module(f"fastcell.frames.{module}")
     except ImportError as error:
         raise ImportError("fastcell.frames needs narwhals and pyarrow: pip install 'fastcell[frames]'") from error
-    return job.Job(kind, roles, by, name, nulls, options).run(df, state)

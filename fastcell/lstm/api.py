@@ -7,9 +7,11 @@ import numpy as np
 from fastcell import _checks, _threads
 from fastcell._checks import Array
 from fastcell.lstm import driver, packed_sequence
-from fastcell.lstm.cell import CellParams, LSTMCell
+from fastcell.lstm.cell import LSTMCell
 from fastcell.lstm.config import STANDARD
 from fastcell.lstm.layers import Layers
+from fastcell.lstm.packing import CellParams
+from fastcell.lstm.rows import ALL, Rows, of_keys, of_lengths, of_mask
 
 GATE_ORDER = "ifgo"
 """Gates stand in this order in every weight (PyTorch's)."""
@@ -48,6 +50,9 @@ class LSTM(Layers):
     dtype : "float32" or "float64"
     batch_first : bool
         Whether x and y are (B, T, ...) where a call doesn't say.
+    precision : "float32", "float64", "bfloat16" or "int8", optional
+        Of the products: weights and the values that they multiply are rounded to it, sums are float32. By default the
+        dtype's; "int8" where weights are integers. x, y, h, c and biases keep the dtype, float32 for the last two.
     initial_state : (h0, c0), optional
         (L*D, H or P) and (L*D, H): what every row starts from where no state is given, and after a reset. Zeros if not
         given.
@@ -70,7 +75,8 @@ class LSTM(Layers):
     Notes
     -----
     Each gate is one chain of fma in a fixed order, so a row's answer has the same bits whatever the batch around it,
-    the threads, and the calls it is cut into. Weights are packed once, here.
+    the threads, and the calls it is cut into. Weights are packed once, here. A stack of bidirectional layers needs an
+    array of y's size beside y; other scratch is under 2 MiB a thread.
 
     Sources: Hochreiter & Schmidhuber (1997), Long short-term memory; Gers, Schmidhuber & Cummins (2000) for the
     forget gate; Gers & Schmidhuber (2000) for peepholes; Sak, Senior & Beaufays (2014) for the projection.
@@ -105,6 +111,7 @@ class LSTM(Layers):
         activations: tuple[Any, ...] = STANDARD,
         dtype: Any = "float32",
         batch_first: bool = False,
+        precision: str | None = None,
         initial_state: Any = None,
         weights: dict[str, Any] | None = None,
         seed: int | None = None,
@@ -112,7 +119,7 @@ class LSTM(Layers):
         super().__init__(
             input_size, hidden_size, num_layers, bias=bias, bidirectional=bidirectional, proj_size=proj_size,
             reverse=reverse, peepholes=peepholes, coupled=coupled, clip=clip, activations=activations, dtype=dtype,
-            batch_first=batch_first, initial_state=initial_state, weights=weights, seed=seed,
+            batch_first=batch_first, precision=precision, initial_state=initial_state, weights=weights, seed=seed,
         )  # fmt: skip
 
     def cell(self, layer: int = 0, direction: int = 0) -> LSTMCell:
@@ -136,7 +143,8 @@ class LSTM(Layers):
         return tuple(packed.params for packed in self.packed)
 
     def __repr__(self) -> str:
-        return f"LSTM({self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, dtype={self.dtype.name!r})"
+        kind = f"dtype={self.dtype.name!r}" + self._told_precision()
+        return f"LSTM({self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, {kind})"
 
     def __call__(
         self,
@@ -144,12 +152,16 @@ class LSTM(Layers):
         state: Any = None,
         *,
         lengths: Any = None,
+        mask: Any = None,
+        keys: Any = None,
         reset: Any = None,
         batch_first: bool | None = None,
         out: Any = None,
         threads: int | None = None,
     ) -> tuple[Array, tuple[Array, Array]]:
         """Run the LSTM over whole sequences.
+
+        Of `lengths`, `mask` and `keys`, which say what steps a row has, one at the most is given.
 
         Parameters
         ----------
@@ -161,6 +173,13 @@ class LSTM(Layers):
         lengths : (B,) integers, optional
             Steps of each row, in any order, 0 to T. y is 0 after a row's end; its final state is that at its end (at
             length 0, its initial state); the other direction starts there.
+        mask : (T, B) of bool, or (B, T) with batch_first, optional
+            A step where it is false does not exist for its row: the state is carried over it and y is 0 there. Both
+            directions, gaps and padding on the left.
+        keys : (T,) integers, optional
+            x is (T, I), one event a row, of K streams with a memory each: events of key k run as one sequence, in the
+            order in which they stand, which nothing can check. state is (L, K, ...), K its own or the largest key + 1;
+            y (T, H or P). Forward alone. Names are numbered by ``numpy.unique(keys, return_inverse=True)[1]``.
         reset : (T, B) of bool, or (B, T) with batch_first, optional
             Where true, the row's state is set to `initial_state` (zeros without one) before the step. One direction,
             forward, alone.
@@ -192,37 +211,69 @@ class LSTM(Layers):
         given = x
         x = _checks.array("x", x, _checks.NUMBERS)
         unbatched = x.ndim == 2
-        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
-            expected = "(B, T, I)" if first else "(T, B, I)"
-            raise ValueError(f"x must have shape {expected} or (T, I) with I = {self.input_size}, got {x.shape}")
-        if unbatched:
-            x = x[:, None]
-        elif first:
-            x = x.transpose(1, 0, 2)
+        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size or (keys is not None and not unbatched):
+            expected = "" if keys is not None else "(B, T, I) or " if first else "(T, B, I) or "
+            raise ValueError(f"x must have shape {expected}(T, I) with I = {self.input_size}, got {x.shape}")
+        first = first and not unbatched
+        x = x[:, None] if unbatched else x.transpose(1, 0, 2) if first else x
         T, B, _ = x.shape
         copied = x.dtype != self.dtype or (x.shape[2] > 1 and x.strides[2] != x.itemsize)
         driver.check_call(self, T, B, copied, out is None)
+        flags = None if reset is None else self._flags("reset", reset, T, B, first, unbatched)
+        if flags is not None and (self.bidirectional or self.reverse):
+            raise ValueError("reset must be None where a direction runs backwards")
+        there = None if mask is None else self._flags("mask", mask, T, B, first, unbatched).astype(bool)
+        rows, K = self._rows(x, state, lengths, there, keys)
+        carried = self._state(state, K, unbatched and keys is None)
         if copied:
             x = np.ascontiguousarray(x, self.dtype)
-        carried = self._state(state, B, unbatched)
-        order, ends = (None, None) if lengths is None else _order(lengths, T, B)
-        flags = None if reset is None else self._reset(reset, T, B, first and not unbatched, unbatched)
         width = self.directions * self.output_size
         shape: tuple[int, ...] = (T, width) if unbatched else (B, T, width) if first else (T, B, width)
-        count = _threads.choose(threads, x.size * self.hidden_size if B > 1 else 0, _ENOUGH)
+        count = _threads.choose(threads, x.size * self.hidden_size if K > 1 else 0, _ENOUGH)
         if out is not None:
             h0, c0 = (None, None) if state is None else state
-            inputs = {"x": given, "state": h0, "the state's c": c0, "lengths": lengths, "reset": reset}
+            inputs = {"x": given, "state": h0, "the state's c": c0, "lengths": lengths, "mask": mask, "keys": keys}
+            inputs["reset"] = reset
             _checks.output(out, shape, self.dtype, inputs)
         result = out if out is not None and out.strides[-1] == out.itemsize else np.empty(shape, self.dtype)
-        if B and self.hidden_size:
-            y = result[:, None] if unbatched else result.transpose(1, 0, 2) if first else result
-            driver.run(self, self.packed, x, y, carried, state is not None, order, ends, flags, count)
+        y = result[:, None] if unbatched else result.transpose(1, 0, 2) if first else result
+        if K and self.hidden_size:
+            each = y
+            if keys is not None:  # every key's row is the whole, of which it has its own steps
+                x, each, flags = (None if part is None else _repeated(part, K) for part in (x, y, flags))
+            driver.run(self, self.packed, x, each, carried, state is not None, rows, flags, count)
+        if there is not None:
+            y[~there] = 0
         if out is not None and result is not out:
             out[...] = result
             result = out
         h, c = carried
-        return result, (h[:, 0], c[:, 0]) if unbatched else carried
+        return result, (h[:, 0], c[:, 0]) if unbatched and keys is None else carried
+
+    def _rows(self, x: Array, state: Any, lengths: Any, there: Array | None, keys: Any) -> tuple[Rows, int]:
+        """Which steps of x, (T, B, I), each row has, and how many rows there are."""
+        T, B, _ = x.shape
+        if lengths is None and there is None and keys is None:
+            return ALL, B
+        given = [name for name, part in (("lengths", lengths), ("mask", there), ("keys", keys)) if part is not None]
+        if len(given) > 1:
+            raise ValueError(f"{given[1]} must be None where {given[0]} is given: one says which steps a row has")
+        if lengths is not None:
+            return of_lengths(lengths, T, B), B
+        if there is not None:
+            return of_mask(there), B
+        if self.bidirectional or self.reverse:
+            raise ValueError("keys must be None where a direction runs backwards")
+        known = None
+        if isinstance(state, tuple | list) and len(state) == 2:
+            h = _checks.array("state's h", state[0], _checks.NUMBERS)
+            if h.ndim != 3:
+                raise ValueError(f"state's h must have shape (L, K, {'P' if self.proj_size else 'H'}), got {h.shape}")
+            known = h.shape[1]
+        each = self.num_layers * (self.output_size + self.hidden_size)
+        codes, K = _checks.keys(keys, "x without I", T, known, each, max(x.size, T * each))
+        driver.check_call(self, 0, K, False, False)
+        return of_keys(codes, K), K
 
     def _state(self, state: Any, B: int, unbatched: bool) -> tuple[Array, Array]:
         """New arrays, (L*D, B, ...), with the state that is given; for None to be written alone."""
@@ -231,36 +282,28 @@ class LSTM(Layers):
             return np.empty((L, B, self.output_size), self.dtype), np.empty((L, B, self.hidden_size), self.dtype)
         if not isinstance(state, tuple | list) or len(state) != 2:
             raise ValueError(f"state must be a pair (h, c), got {type(state).__name__}")
-        found = []
-        for name, given, size, letter in zip(
-            ("state's h", "state's c"), state, (self.output_size, self.hidden_size),
-            ("P" if self.proj_size else "H", "H"), strict=True,
-        ):  # fmt: skip
-            array = _checks.array(name, given, _checks.NUMBERS)
-            shape, letters = ((L, size), f"(L*D, {letter})") if unbatched else ((L, B, size), f"(L*D, B, {letter})")
-            if array.shape != shape:
-                raise ValueError(f"{name} must have shape {letters} = {shape}, got {array.shape}")
-            found.append(np.array(array, self.dtype, order="C").reshape(L, B, size))
-        return found[0], found[1]
+        h = self._part("state's h", state[0], L, B, self.output_size, unbatched)
+        return h, self._part("state's c", state[1], L, B, self.hidden_size, unbatched)
 
-    def _reset(self, reset: Any, T: int, B: int, first: bool, unbatched: bool) -> Array:
-        if self.bidirectional or self.reverse:
-            raise ValueError("reset must be None where a direction runs backwards")
-        flags = _checks.flags("reset", reset)
+    def _part(self, name: str, given: Any, L: int, B: int, size: int, unbatched: bool) -> Array:
+        """A copy of h or c, (L, B, size), held to its shape."""
+        array = _checks.array(name, given, _checks.NUMBERS)
+        shape = (L, size) if unbatched else (L, B, size)
+        if array.shape != shape:
+            letters = f"(L*D, {'' if unbatched else 'B, '}{'P' if self.proj_size and name.endswith('h') else 'H'})"
+            raise ValueError(f"{name} must have shape {letters} = {shape}, got {array.shape}")
+        return np.array(array, self.dtype, order="C").reshape(L, B, size)
+
+    def _flags(self, name: str, given: Any, T: int, B: int, first: bool, unbatched: bool) -> Array:
+        """Flags of each step and row as (T, B) bytes."""
+        flags = _checks.flags(name, given)
         shape, letters = ((T,), "(T,)") if unbatched else ((B, T), "(B, T)") if first else ((T, B), "(T, B)")
         if flags.shape != shape:
-            raise ValueError(f"reset must have shape {letters} = {shape}, got {flags.shape}")
+            raise ValueError(f"{name} must have shape {letters} = {shape}, got {flags.shape}")
         return flags[:, None] if unbatched else flags.T if first else flags
 
 
-def _order(lengths: Any, T: int, B: int) -> tuple[Array, Array]:
-    """Rows by falling length, and each row's length."""
-    ends = _checks.array("lengths", lengths, "integers")
-    if ends.shape != (B,):
-        raise ValueError(f"lengths must have shape (B,) = ({B},), got {ends.shape}")
-    bad = (ends < 0) | (ends > T)
-    if bad.any():
-        (row,) = _checks.first_index(bad)
-        raise ValueError(f"lengths must be from 0 to T = {T}, got {ends[row]} in row {row}")
-    ends = ends.astype(np.int64)
-    return np.argsort(-ends, kind="stable"), ends
+def _repeated(array: Array, rows: int) -> Array:
+    """(T, 1, ...) as (T, rows, ...), each row the same memory."""
+    shape, strides = (array.shape[0], rows, *array.shape[2:]), (array.strides[0], 0, *array.strides[2:])
+    return np.lib.stride_tricks.as_strided(array, shape, strides)

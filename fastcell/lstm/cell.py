@@ -1,7 +1,8 @@
 """One step of an LSTM at a time, for simulations: from Python, and from your own compiled loop."""
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numba.core import errors
@@ -11,8 +12,8 @@ from fastcell._checks import Array
 from fastcell._jit import kernel
 from fastcell.lstm import cell_kernels, cell_lowering
 from fastcell.lstm.config import STANDARD, initial_pair, suffix
-from fastcell.lstm.driver import CellParams
 from fastcell.lstm.layers import Layers
+from fastcell.lstm.packing import CellParams
 
 __all__ = ["CellParams", "LSTMCell", "lstm_step"]
 
@@ -27,7 +28,7 @@ class LSTMCell:
     ----------
     input_size, hidden_size : int
         I and H.
-    bias, proj_size, peepholes, coupled, clip, activations, dtype, seed
+    bias, proj_size, peepholes, coupled, clip, activations, dtype, precision, seed
         As in `fastcell.LSTM`.
     initial_state : (h0, c0), optional
         (H or P,) and (H,): what a call starts from where no state is given. Zeros if not given.
@@ -77,6 +78,7 @@ class LSTMCell:
         clip: float | None = None,
         activations: tuple[Any, ...] = STANDARD,
         dtype: Any = "float32",
+        precision: str | None = None,
         initial_state: Any = None,
         weights: dict[str, Any] | None = None,
         seed: int | None = None,
@@ -86,14 +88,14 @@ class LSTMCell:
         named = None if weights is None else {f"{name}_l0": array for name, array in weights.items()}
         options = {
             "bias": bias, "proj_size": proj_size, "peepholes": peepholes, "coupled": coupled, "clip": clip,
-            "activations": activations, "dtype": dtype,
+            "activations": activations, "dtype": dtype, "precision": precision,
         }  # fmt: skip
         lstm = Layers(input_size, hidden_size, weights=named, seed=seed, **options)
         if initial_state is not None:
             letters = "(P,)" if lstm.proj_size else "(H,)", "(H,)"
             pair = initial_pair(initial_state, ((lstm.output_size,), (lstm.hidden_size,)), letters, lstm.dtype)
             start = pair[0][None], pair[1][None]
-            lstm = Layers(input_size, hidden_size, weights=lstm.state_dict(), initial_state=start, **options)
+            lstm = Layers(input_size, hidden_size, weights=lstm.quantized(), initial_state=start, **options)
         self._share(lstm, 0, 0)
 
     @classmethod
@@ -104,7 +106,7 @@ class LSTMCell:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what `_share` makes of the packed weights: addresses in this process."""
-        return _checks.attributes_without(super().__getstate__(), "params", "_table", "_zero", "_kernel")
+        return _checks.attributes_without(super().__getstate__(), "params", "_packed")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         _checks.set_attributes(self, state)
@@ -112,16 +114,27 @@ class LSTMCell:
 
     def _share(self, lstm: Layers, layer: int, direction: int) -> None:
         self._source, packed = (lstm, layer, direction), lstm.packed[layer * lstm.directions + direction]
-        self.input_size, self.hidden_size, self.proj_size = packed.inputs, lstm.hidden_size, lstm.proj_size
+        self.input_size, self.hidden_size, self.proj_size = packed.sizes.inputs, lstm.hidden_size, lstm.proj_size
         self.dtype, self.output_size, self.params = lstm.dtype, lstm.output_size, packed.params
-        self._table, self._zero = packed.table, packed.zero  # the table lives as long as `_source`
-        self._kernel = cell_kernels.cell_step if packed.params.special is None else cell_kernels.cell_step_special
+        self._packed = packed.at, packed.params.special, packed.params.kind  # the block lives as long as `_source`
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of the weights under torch.nn.LSTMCell's names."""
         lstm, layer, direction = self._source
         end = suffix(layer, direction)
         return {name.removesuffix(end): a for name, a in lstm.state_dict().items() if name.endswith(end)}
+
+    @property
+    def precision(self) -> str:
+        """The arithmetic of the products."""
+        return self._source[0].precision
+
+    def with_precision(self, precision: str | None) -> Self:
+        """The same weights in another arithmetic, as `LSTM.with_precision`."""
+        lstm, layer, direction = self._source
+        other = copy.copy(self)
+        other._share(lstm.with_precision(precision), layer, direction)
+        return other
 
     @property
     def initial_state(self) -> tuple[Array, Array] | None:
@@ -131,7 +144,8 @@ class LSTMCell:
         return None if start is None else (start[0][k].copy(), start[1][k].copy())
 
     def __repr__(self) -> str:
-        return f"LSTMCell({self.input_size}, {self.hidden_size}, dtype={self.dtype.name!r})"
+        kind = f"dtype={self.dtype.name!r}" + self._source[0]._told_precision()
+        return f"LSTMCell({self.input_size}, {self.hidden_size}, {kind})"
 
     def __call__(self, x: Any, state: Any = None) -> tuple[Array, Array]:
         """One step: new arrays (h, c).
@@ -196,13 +210,13 @@ class LSTMCell:
         ``lstm(x[None], ...)``. A call from Python costs about half a microsecond beside the arithmetic.
         """
         try:
-            wrong = self._kernel(x, h, c, self._table, self._zero)
+            wrong = cell_kernels.cell_step(x, h, c, *self._packed)
         except (TypeError, ValueError, errors.NumbaError):  # Numba's words for what is no array
             wrong = -1
         if wrong:
             self._check(x, h, c)
             arrays = (np.asarray(array) for array in (x, h, c))  # of a subclass what it holds
-            if self._kernel(*arrays, self._table, self._zero):
+            if cell_kernels.cell_step(*arrays, *self._packed):
                 raise ValueError("x, h and c must fit each other")  # never a step that is silently left out
 
     def _check(self, x: Any, h: Any, c: Any) -> None:

@@ -12,24 +12,11 @@ from numba.core import cgutils, errors
 from numba.extending import intrinsic
 
 from fastcell._jit import inline, kernel
-from fastcell.lstm.kernels import (
-    advance,
-    copy_values,
-    products,
-    sizes_at,
-    special_at,
-    weights_at,
-)
-from fastcell.simd.vector import (
-    load,
-    load_first,
-    scratch,
-    size_of,
-    store,
-    store_first,
-    store_scalar,
-    width,
-)
+from fastcell.lstm.gates import advance, special_of
+from fastcell.lstm.kernels import NONE, copy_values
+from fastcell.lstm.layout import GROUP, VECTOR, of_layer, part_of, sizes_of
+from fastcell.lstm.products import operand_at, products, sums_of
+from fastcell.simd.vector import load, load_first, scratch, size_of, store, store_first, store_scalar
 
 STACK = 1 << 15
 """Bytes of scratch on the stack; a cell of which one row needs more takes it from the heap."""
@@ -39,73 +26,78 @@ WRONG_X, WRONG_H, WRONG_C, WRONG_LAYOUT, OVERLAP = 1, 2, 3, 4, 5
 
 
 @inline
-def _row_bytes(hidden, returned, projected, like):
-    """Scratch of one row: two addresses, the gates of two groups, new h, and h before its projection."""
-    v, size = width(like), size_of(like)
-    wide = (hidden + v - 1) // v * v * size
-    back = (returned + 4 * v - 1) // (4 * v) * 4 * v * size if projected else 0
-    return 16 + 8 * v * size + wide + back, wide, back
+def _row_bytes(size):
+    """Scratch of one row: operands, the gates of two groups, new h before and after a projection, two addresses."""
+    returned = size.h_row if size.p_groups != 0 else 0
+    return size.x_operand + size.h_operand + size.p_operand + 2 * GROUP + size.c_row + returned + 16
 
 
 @kernel
-def step_rows(x, x_row, h, h_row, c, c_row, rows, room, block, weights, sizes, special, like):
-    """One step of rows in place. x: (rows, I)  h: (rows, R)  c: (rows, H), as addresses and strides.
+def step_rows(x, h, c, room, block, layer, special, kind):
+    """One step of rows in place, x: (rows, I)  h: (rows, R)  c: (rows, H), as `_look` tells of them.
 
     room: scratch for `block` rows, as `_row_bytes` has it, after a vector for the tail of c.
     """
-    inputs, hidden, returned = sizes
-    w_x, w_h, bias, w_p, nothing = weights
-    v, size = width(like), size_of(like)
-    group_bytes = 4 * v * size
-    groups = (hidden + v - 1) // v
-    _, new_row, back_row = _row_bytes(hidden, returned, w_p != 0, like)
-    tail = room
-    gates = tail + v * size
-    new = gates + 2 * block * group_bytes
-    back = new + block * new_row
-    x_table = back + block * back_row
+    more = None if special is None else special_of(layer)
+    like = sums_of(kind)
+    size = sizes_of(layer)
+    gates = room + VECTOR
+    new = gates + 2 * block * GROUP
+    back = new + block * size.c_row
+    x_operands = back + (block * size.h_row if size.p_groups != 0 else 0)
+    h_operands = x_operands + block * size.x_operand
+    p_operands = h_operands + block * size.h_operand
+    x_table = p_operands + block * size.p_operand
     h_table = x_table + 8 * block
-    for first in range(0, rows, block):
-        count = min(block, rows - first)
+    w_x = part_of(layer, "w_x"), of_layer(layer, "w_x_group"), size.inputs
+    w_h = part_of(layer, "w_h"), of_layer(layer, "w_h_group"), size.returned
+    bias = part_of(layer, "bias")
+    for first in range(0, x[1], block):
+        count = min(block, x[1] - first)
         for r in range(count):
-            store_scalar(x_table + 8 * r, np.int64(x + (first + r) * x_row))
-            store_scalar(h_table + 8 * r, np.int64(h + (first + r) * h_row))
+            x_r, h_r = x[0] + (first + r) * x[2], h[0] + (first + r) * h[2]
+            x_r = operand_at(kind, x_r, x_operands, r, size.x_operand, size.inputs, 0.0)
+            h_r = operand_at(kind, h_r, h_operands, r, size.h_operand, size.returned, of_layer(layer, "h_floor"))
+            store_scalar(x_table + 8 * r, x_r)
+            store_scalar(h_table + 8 * r, h_r)
         many = 2 if count == 1 else 1
-        for g in range(0, groups, many):
-            wide = min(many, groups - g)
-            products(
-                bias + g * group_bytes, 0, gates, group_bytes, wide, w_x + g * inputs * group_bytes,
-                inputs * group_bytes, x_table, 0, inputs, count, like,
-            )  # fmt: skip
-            products(
-                gates, group_bytes, gates, group_bytes, wide, w_h + g * returned * group_bytes,
-                returned * group_bytes, h_table, 0, returned, count, like,
-            )  # fmt: skip
+        for g in range(0, size.groups, many):
+            wide = min(many, size.groups - g)
+            start, sums = (bias + g * GROUP, NONE), (gates, np.int64(GROUP))
+            products(kind, start, sums, wide, (w_x[0] + g * w_x[1], w_x[1], w_x[2]), (x_table, NONE), count)
+            products(kind, sums, sums, wide, (w_h[0] + g * w_h[1], w_h[1], w_h[2]), (h_table, NONE), count)
             for r in range(count):
                 for k in range(g, g + wide):
-                    at = c + (first + r) * c_row + k * v * size
-                    left = hidden - k * v
-                    if left < v:  # the caller's c ends before the vector does
-                        store(tail, load_first(at, like, left))
-                    advance(
-                        gates + (r + k - g) * group_bytes, tail if left < v else at, new + r * new_row + k * v * size,
-                        k, special, like,
-                    )  # fmt: skip
-                    if left < v:
-                        store_first(at, load(tail, like), left)
-        if w_p != 0:
+                    c_r, h_new = c[0] + (first + r) * c[2], new + r * size.c_row + k * VECTOR
+                    _advance(gates + (r + k - g) * GROUP, c_r, h_new, k, size.hidden, room, more, like)
+        if size.p_groups != 0:
             for r in range(count):
-                store_scalar(h_table + 8 * r, np.int64(new + r * new_row))
-            products(
-                nothing, 0, back, back_row, (returned + 4 * v - 1) // (4 * v), w_p, hidden * group_bytes, h_table, 0,
-                hidden, count, like,
-            )  # fmt: skip
+                floor, h_new = of_layer(layer, "p_floor"), new + r * size.c_row
+                store_scalar(
+                    h_table + 8 * r, operand_at(kind, h_new, p_operands, r, size.p_operand, size.hidden, floor)
+                )
+            w_p = part_of(layer, "w_p"), of_layer(layer, "w_p_group"), size.hidden
+            zeros, to = (part_of(layer, "zeros"), NONE), (back, size.h_row)
+            products(kind, zeros, to, size.p_groups, w_p, (h_table, NONE), count)
         for r in range(count):
-            source = back + r * back_row if w_p != 0 else new + r * new_row
-            copy_values(source, h + (first + r) * h_row, returned, like)
+            source = back + r * size.h_row if size.p_groups != 0 else new + r * size.c_row
+            copy_values(source, h[0] + (first + r) * h[2], size.returned, like)
 
 
-def describe(context, builder, kind, array, axes):
+@inline
+def _advance(gates, c, h_new, k, hidden, tail, special, like):
+    """`advance` for the k-th group of a row of the caller's c, which may end before the vector does."""
+    at = c + k * VECTOR
+    left = hidden - k * (VECTOR // size_of(like))
+    if left * size_of(like) < VECTOR:
+        store(tail, load_first(at, like, left))
+        advance(gates, tail, h_new, k, special, like)
+        store_first(at, load(tail, like), left)
+    else:
+        advance(gates, at, h_new, k, special, like)
+
+
+def numbers_of(context, builder, kind, array, axes):
     """LLVM values of an array: address, rows, bytes from row to row, values of a row, bytes from value to value.
 
     axes: how many of the last ones count, 2 or 1, a row alone.
@@ -118,15 +110,15 @@ def describe(context, builder, kind, array, axes):
 
 
 ARRAY = types.UniTuple(types.int64, 5)
-"""What `describe` gives."""
+"""What `numbers_of` gives."""
 
 
 @intrinsic
 def _look(typingctx, array):
-    """`describe` for a kernel: an array's numbers without the cost of counting references to it."""
+    """`numbers_of` for a kernel: an array's numbers without the cost of counting references to it."""
 
     def codegen(context, builder, sig, args):
-        return context.make_tuple(builder, ARRAY, describe(context, builder, array, args[0], array.ndim))
+        return context.make_tuple(builder, ARRAY, numbers_of(context, builder, array, args[0], array.ndim))
 
     return ARRAY(array), codegen
 
@@ -151,61 +143,48 @@ def _overlap(a, b, size):
 
 
 @inline
-def _apart(array, size):
+def _scattered(array, size):
     """Whether a row's values don't stand side by side; of one value the stride says nothing."""
     return array[3] > 1 and array[4] != size
 
 
 @inline
-def check(x, h, c, sizes, size):
-    """0, or what is wrong with a step's arrays, as `describe` tells of them."""
-    inputs, hidden, returned = sizes
-    if x[3] != inputs:
+def check(x, h, c, sizes, itemsize):
+    """0, or what is wrong with a step's arrays, as `numbers_of` tells of them."""
+    if x[3] != sizes.inputs:
         return WRONG_X
-    if h[3] != returned or h[1] != x[1]:
+    if h[3] != sizes.returned or h[1] != x[1]:
         return WRONG_H
-    if c[3] != hidden or c[1] != x[1]:
+    if c[3] != sizes.hidden or c[1] != x[1]:
         return WRONG_C
-    if _apart(x, size) or _apart(h, size) or _apart(c, size):
+    if _scattered(x, itemsize) or _scattered(h, itemsize) or _scattered(c, itemsize):
         return WRONG_LAYOUT
-    if _overlap(x, h, size) or _overlap(x, c, size) or _overlap(h, c, size):
+    if _overlap(x, h, itemsize) or _overlap(x, c, itemsize) or _overlap(h, c, itemsize):
         return OVERLAP
     return 0
 
 
 @inline
-def step_arrays(x, h, c, weights, sizes, special, like):
+def step_arrays(x, h, c, layer, special, kind):
     """One step of the rows of x, h and c, which are checked, in place."""
-    a_row, _, _ = _row_bytes(sizes[1], sizes[2], weights[3] != 0, like)
-    needed = 64 + width(like) * size_of(like) + a_row
-    rows = x[1]
+    a_row = _row_bytes(sizes_of(layer))
+    needed = 64 + VECTOR + a_row
     if needed <= STACK:
-        block = 1 if rows == 1 else min((STACK - needed) // a_row + 1, 64)
+        block = 1 if x[1] == 1 else min((STACK - needed) // a_row + 1, 64)
         room = (scratch(STACK) + 63) // 64 * 64
-        step_rows(x[0], x[2], h[0], h[2], c[0], c[2], rows, room, block, weights, sizes, special, like)
+        step_rows(x, h, c, room, block, layer, special, kind)
     else:
         heap = np.empty(needed, np.uint8)
         room = (heap.ctypes.data + 63) // 64 * 64
-        step_rows(x[0], x[2], h[0], h[2], c[0], c[2], rows, room, np.int64(1), weights, sizes, special, like)
-
-
-@inline
-def _cell_step(x, h, c, table, special, like):
-    _right_types(x, h, c, like)
-    places, sizes = (_look(x), _look(h), _look(c)), sizes_at(table)
-    wrong = check(*places, sizes, size_of(like))
-    if wrong == 0:
-        step_arrays(*places, weights_at(table), sizes, special, like)
-    return wrong
+        step_rows(x, h, c, room, np.int64(1), layer, special, kind)
 
 
 @kernel
-def cell_step(x, h, c, table, like):
+def cell_step(x, h, c, layer, special, kind):
     """One step in place; returns what `check` finds, and does nothing then. x: (B, I)  h: (B, R)  c: (B, H)"""
-    return _cell_step(x, h, c, table, None, like)
-
-
-@kernel
-def cell_step_special(x, h, c, table, like):
-    """`cell_step` with what `special_at` reads."""
-    return _cell_step(x, h, c, table, special_at(table), like)
+    _right_types(x, h, c, sums_of(kind))
+    arrays = _look(x), _look(h), _look(c)
+    wrong = check(*arrays, sizes_of(layer), size_of(sums_of(kind)))
+    if wrong == 0:
+        step_arrays(*arrays, layer, special, kind)
+    return wrong

@@ -10,6 +10,7 @@ from numba import typeof
 from numba.core import cgutils, errors, types
 from numba.extending import lower_builtin, type_callable
 
+from fastcell._jit import CACHE_TOKEN
 from fastcell.lstm.cell_kernels import (
     ARRAY,
     OVERLAP,
@@ -18,11 +19,13 @@ from fastcell.lstm.cell_kernels import (
     WRONG_LAYOUT,
     WRONG_X,
     check,
-    describe,
+    numbers_of,
     step_arrays,
 )
-from fastcell.lstm.driver import CellParams, Special
-from fastcell.simd.vector import size_of, width
+from fastcell.lstm.layout import of_layer, sizes_of
+from fastcell.lstm.packing import CellParams
+from fastcell.lstm.products import sums_of
+from fastcell.simd.vector import size_of
 
 
 def _layers(params):
@@ -34,7 +37,7 @@ def _wrong_types(params, x, h, c):
     one = params if isinstance(params, types.NamedTuple) else getattr(params, "dtype", None)
     if not isinstance(one, types.NamedTuple) or one.instance_class is not CellParams:
         return f"params must be a cell's or an LSTM's params, got {params}"
-    dtype = one.types[0].dtype
+    dtype = dict(zip(CellParams._fields, one.types, strict=True))["zero"]
     for name, array in (("x", x), ("h", h), ("c", c)):
         if not isinstance(array, types.Array) or array.dtype != dtype:
             return f"{name} must be an array of {dtype}, as the weights are, got {array}"
@@ -79,7 +82,9 @@ def _lower_step(context, builder, sig, args):
     stacked = _layers(kind) is not None
     layers = cgutils.unpack_tuple(builder, args[0]) if stacked else [args[0]]
     kind = kind.dtype if stacked else kind
-    x, h, c = (describe(context, builder, k, a, sig.args[1].ndim) for k, a in zip(sig.args[1:], args[1:], strict=True))
+    x, h, c = (
+        numbers_of(context, builder, k, a, sig.args[1].ndim) for k, a in zip(sig.args[1:], args[1:], strict=True)
+    )
     if stacked:
         word = x[0].type
         for k, a, place in ((h_kind, args[2], h), (c_kind, args[3], c)):
@@ -99,43 +104,13 @@ def _lower_step(context, builder, sig, args):
 
 
 def _lower_layer(context, builder, kind, layer, x, h, c):
-    """One layer's step, x, h and c as `describe` gives them."""
-    word = x[0].type
+    """One layer's step, x, h and c as `numbers_of` gives them."""
     fields = dict(zip(CellParams._fields, cgutils.unpack_tuple(builder, layer), strict=True))
     kinds = dict(zip(CellParams._fields, kind.types, strict=True))
-
-    def shape(struct, axis):
-        return cgutils.unpack_tuple(builder, struct.shape)[axis]
-
-    def address(struct):
-        return builder.ptrtoint(struct.data, word)
-
-    def or_none(struct):
-        return builder.select(builder.icmp_signed("==", shape(struct, 0), word(0)), word(0), address(struct))
-
-    def array(kinds, fields, name):
-        return context.make_array(kinds[name])(context, builder, fields[name])
-
-    w_x, w_h, bias, w_p, zeros = (array(kinds, fields, name) for name in ("w_x", "w_h", "bias", "w_p", "zeros"))
-    weights = [address(w_x), address(w_h), address(bias), or_none(w_p), address(zeros)]
-    sizes = [shape(w_x, 1), fields["hidden_size"], shape(w_h, 1)]
-    special, special_kind = context.get_dummy_value(), types.none
-    if kinds["special"] != types.none:
-        more = dict(zip(Special._fields, cgutils.unpack_tuple(builder, fields["special"]), strict=True))
-        more_kinds = dict(zip(Special._fields, kinds["special"].types, strict=True))
-        activations, peephole = (array(more_kinds, more, name) for name in ("activations", "peephole"))
-        special_kind = types.Tuple((types.int64, types.int64, types.float64, types.boolean))
-        special = context.make_tuple(
-            builder, special_kind, [address(activations), or_none(peephole), more["clip"], more["coupled"]]
-        )
-    dtype = kinds["w_x"].dtype
-    five, three = types.UniTuple(types.int64, 5), types.UniTuple(types.int64, 3)
+    block = context.make_array(kinds["block"])(context, builder, fields["block"])
     places = [context.make_tuple(builder, ARRAY, part) for part in (x, h, c)]
-    arguments = [
-        *places, context.make_tuple(builder, five, weights), context.make_tuple(builder, three, sizes), special,
-        context.get_constant(dtype, 0), shape(w_x, 3),
-    ]  # fmt: skip
-    signature = types.none(ARRAY, ARRAY, ARRAY, five, three, special_kind, dtype, types.int64)
+    signature = types.none(ARRAY, ARRAY, ARRAY, types.int64, kinds["special"], kinds["kind"])
+    arguments = [*places, builder.ptrtoint(block.data, x[0].type), fields["special"], fields["kind"]]
     context.compile_internal(builder, _checked_step, signature, arguments)
 
 
@@ -144,10 +119,10 @@ def _check_layers(given, layers):
         raise ValueError("h and c must have shape (L, B, H) or (L, H), a layer of params each")
 
 
-def _checked_step(x, h, c, weights, sizes, special, like, lanes):
-    if lanes != width(like):
-        raise ValueError("params were packed for vectors of another width: take them from a cell of this process")
-    wrong = check(x, h, c, sizes, size_of(like))
+def _checked_step(x, h, c, layer, special, kind):
+    if of_layer(layer, "build") != CACHE_TOKEN:
+        raise ValueError("params were packed for another build or CPU: take them from a cell of this process")
+    wrong = check(x, h, c, sizes_of(layer), size_of(sums_of(kind)))
     if wrong == WRONG_X:
         raise ValueError("x must have shape (B, I) or (I,), I as params were made for")
     if wrong == WRONG_H:
@@ -158,4 +133,4 @@ def _checked_step(x, h, c, weights, sizes, special, like, lanes):
         raise ValueError("x, h and c must have the values of a row side by side")
     if wrong == OVERLAP:
         raise ValueError("x, h and c must not overlap")
-    step_arrays(x, h, c, weights, sizes, special, like)
+    step_arrays(x, h, c, layer, special, kind)

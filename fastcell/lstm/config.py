@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,42 @@ STANDARD = ("sigmoid", "tanh", "tanh")
 def suffix(layer: int, direction: int) -> str:
     """The end of a weight's name."""
     return f"_l{layer}" + ("_reverse" if direction else "")
+
+
+PRECISIONS = ("float32", "float64", "bfloat16", "int8")
+
+
+def checked_precision(given: Any, dtype: np.dtype[Any]) -> str:
+    """The arithmetic of the products, that of the dtype where none is given."""
+    if given is None:
+        return str(dtype.name)
+    if not isinstance(given, str):
+        raise TypeError(f"precision must be a str or None, got {type(given).__name__}")
+    if given not in PRECISIONS:
+        raise ValueError(f"precision must be among {', '.join(PRECISIONS)}, or None, got {given!r}")
+    if dtype != ("float64" if given == "float64" else "float32"):
+        raise ValueError(f"precision {given!r} must go with dtype float{64 if given == 'float64' else 32}, got {dtype}")
+    return given
+
+
+class Quantized(NamedTuple):
+    """A weight as integers times a scale for each row: precision "int8" multiplies by these very integers."""
+
+    values: Array
+    """(rows, K) int8"""
+    scale: Array
+    """(rows,) float32"""
+
+    def checked(self, name: str) -> Array:
+        """The scale, if it fits."""
+        if self.values.dtype != np.int8:
+            raise TypeError(f"{name}'s values must hold int8, got {self.values.dtype}")
+        scale = _checks.array(f"{name}'s scale", self.scale, _checks.NUMBERS)
+        if scale.shape != self.values.shape[:1]:
+            raise ValueError(f"{name}'s scale must have shape {self.values.shape[:1]}, got {scale.shape}")
+        if not (np.isfinite(scale) & (scale > 0)).all():
+            raise ValueError(f"{name}'s scale must be finite and above 0")
+        return np.array(scale, np.float32)
 
 
 class Config:
@@ -37,6 +73,7 @@ class Config:
         activations: tuple[Any, ...] = STANDARD,
         dtype: Any = "float32",
         batch_first: bool = False,
+        precision: str | None = None,
     ) -> None:
         self.input_size = _checks.size("input_size", input_size, 0)
         self.hidden_size = _checks.size("hidden_size", hidden_size, 0)
@@ -54,12 +91,17 @@ class Config:
         self.peepholes, self.coupled = bool(peepholes), bool(coupled)
         self.clip = None if clip is None else float(clip)
         self.dtype, self.batch_first = _checks.real_dtype(dtype), bool(batch_first)
+        self.precision = checked_precision(precision, self.dtype)
         self.directions = 2 if bidirectional else 1
         if not isinstance(activations, tuple | list):
             raise TypeError(f"activations must be a tuple, got {type(activations).__name__}")
         self.activations = tuple(activations)
         self.codes()
         self.output_size = self.proj_size or self.hidden_size
+
+    def _told_precision(self) -> str:
+        """For a repr: nothing where it is the dtype's."""
+        return "" if self.precision == self.dtype.name else f", precision={self.precision!r}"
 
     def codes(self) -> list[Array | None]:
         """For each direction None, the standard ones, or (3, 3): number, alpha, beta of f, g and h."""
@@ -113,25 +155,38 @@ class Config:
             name: random.uniform(-bound, bound, shape).astype(self.dtype) for name, (shape, _) in self.shapes().items()
         }
 
-    def take(self, weights: Any) -> dict[str, Array]:
-        """Copies of the weights that are given, held to their names and shapes."""
+    def take(self, weights: Any) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Copies of the weights that are given, held to their names and shapes, and the scales of those in integers."""
         if not isinstance(weights, Mapping):
             raise TypeError(f"weights must be a dict of arrays, got {type(weights).__name__}")
         shapes = self.shapes()
         unknown = sorted(str(name) for name in set(weights) - set(shapes))
         if unknown:
             raise ValueError(f"weights must be named {', '.join(shapes)}, got {', '.join(unknown)}")
-        taken = {}
+        taken, scales = {}, {}
         for name, (shape, letters) in shapes.items():
             if name not in weights:
                 if name.startswith("bias"):
                     continue
                 raise ValueError(f"weights must hold {name} of shape {letters} = {shape}, got {', '.join(weights)}")
-            array = _checks.array(name, weights[name], _checks.NUMBERS)
+            given = weights[name]
+            array = _checks.array(name, given.values if isinstance(given, Quantized) else given, _checks.NUMBERS)
             if array.shape != shape:
                 raise ValueError(f"{name} must have shape {letters} = {shape}, got {array.shape}")
             taken[name] = np.array(array, self.dtype, order="C")
-        return taken
+            if isinstance(given, Quantized):
+                scales[name] = given.checked(name)
+                taken[name] *= scales[name][:, None]
+        if self.precision == "int8":
+            check_finite(taken)
+        return taken, scales
+
+
+def check_finite(weights: Mapping[str, Array]) -> None:
+    """Refuse weights of which no integers can be made."""
+    for name, weight in weights.items():
+        if name.startswith("weight") and not np.isfinite(weight).all():
+            raise ValueError(f"{name} must be finite where precision is 'int8', got infinity or NaN")
 
 
 def initial_pair(

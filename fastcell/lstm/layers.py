@@ -1,18 +1,22 @@
 """An LSTM's layers: their weights, drawn or taken, and packed for the kernels."""
 
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
 
 from fastcell import _checks
 from fastcell._checks import Array
-from fastcell.lstm import driver
-from fastcell.lstm.config import Config, initial_pair
+from fastcell.lstm import packing
+from fastcell.lstm.config import Config, Quantized, check_finite, checked_precision, initial_pair
 
 
 class Layers(Config):
     """A configuration with its weights. Arguments as those of `LSTM`, all but the first three as options."""
 
-    _initial_state: tuple[Array, Array] | None = None  # the class has it for what was pickled without
+    _initial_state: tuple[Array, Array] | None = None  # the class has both for what was pickled without
+    _scales: Mapping[str, Array] = MappingProxyType({})
 
     def __init__(
         self,
@@ -25,21 +29,24 @@ class Layers(Config):
         seed: int | None = None,
         **options: Any,
     ) -> None:
+        integers = isinstance(weights, Mapping) and any(isinstance(weight, Quantized) for weight in weights.values())
+        if options.get("precision") is None and integers:
+            options["precision"] = "int8"
         super().__init__(input_size, hidden_size, num_layers, **options)
         if isinstance(weights, Mapping) and self.num_layers > max(len(weights), 1):
             raise ValueError(f"num_layers must be at most the number of weights, {len(weights)}, got {num_layers}")
-        driver.check_weights(self)
-        self._weights = self.draw(seed) if weights is None else self.take(weights)
+        packing.check_weights(self)
+        self._weights, self._scales = (self.draw(seed), {}) if weights is None else self.take(weights)
         if initial_state is not None:
             L, letter = self.num_layers * self.directions, "P" if self.proj_size else "H"
             shapes = (L, self.output_size), (L, self.hidden_size)
             self._initial_state = initial_pair(initial_state, shapes, (f"(L*D, {letter})", "(L*D, H)"), self.dtype)
         self.packed = self._pack()
 
-    def _pack(self) -> list[driver.Layer]:
+    def _pack(self) -> list[packing.Layer]:
         codes, start = self.codes(), self._initial_state
         return [
-            driver.pack(self, self._weights, layer, d, codes[d], start)
+            packing.pack(self, self._weights, self._scales, layer, d, codes[d], start)
             for layer in range(self.num_layers)
             for d in range(self.directions)
         ]
@@ -49,7 +56,7 @@ class Layers(Config):
         return _checks.attributes_without(super().__getstate__(), "packed")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        _checks.set_attributes(self, state)
+        _checks.set_attributes(self, {"precision": state["dtype"].name, **state})
         self.packed = self._pack()
 
     @property
@@ -60,3 +67,45 @@ class Layers(Config):
     def state_dict(self) -> dict[str, Array]:
         """Copies of the weights under torch.nn.LSTM's names."""
         return {name: array.copy() for name, array in self._weights.items()}
+
+    def quantized(self) -> dict[str, Any]:
+        """`state_dict` with those weights as `Quantized` that were given so."""
+        return self.state_dict() | {
+            name: Quantized(np.rint(self._weights[name] / scale[:, None]).astype(np.int8), scale.copy())
+            for name, scale in self._scales.items()
+        }
+
+    def with_precision(self, precision: str | None) -> Self:
+        """The same weights in another arithmetic: what they are rounded from stays as it was given.
+
+        Parameters
+        ----------
+        precision : "float32", "bfloat16" or "int8"; of an LSTM of float64 "float64" alone. None for the dtype's.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An unknown precision, or one that the dtype doesn't go with; weights that are not finite, for int8.
+
+        Notes
+        -----
+        Weights are packed anew, once, here. Errors against float32's answers and speed by precision are in
+        benchmarks/README.md.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastcell as fc
+        >>> lstm = fc.LSTM(3, 5, seed=0)
+        >>> small = lstm.with_precision("int8")
+        >>> x = np.ones((7, 2, 3), np.float32)
+        >>> small.precision, bool(abs(small(x)[0] - lstm(x)[0]).max() < 0.01)
+        ('int8', True)
+        """
+        state = Layers.__getstate__(self)
+        state["precision"] = checked_precision(precision, self.dtype)
+        if precision == "int8":
+            check_finite(self._weights)
+        other = type(self).__new__(type(self))
+        other.__setstate__(state)
+        return other

@@ -11,7 +11,6 @@ from fastcell.scan import toy_kernels
 from fastcell.scan.dispatch import column_axes, placed
 
 _MANY = 1 << 22  # rules from which a second thread pays for checking them
-_FEW_MEMORIES, _SPARSE = 1 << 24, 16  # memories that keys may ask for without a state: so many, or so many a value
 
 
 def toy_arrays(x1: Any, x2: Any, x3: Any) -> tuple[Array, Array, Array]:
@@ -93,36 +92,15 @@ def memories(state: Any, keys: Any, values: Array, accumulator: np.dtype[Any]) -
             _memory.check(8 * math.prod(inner), "the state of x1 (or x) of shape {}", values.shape)
             return None, np.zeros((1, *inner), accumulator)
         return None, _checks.memories(state, inner, accumulator, keyed=False)[None]
-    codes = _checks.array("keys", keys, "integers")
-    _checks.same_shape("keys", codes, values.shape[:1], "the time axis")
-    largest, negative = _largest(codes)
     a = None if state is None else _checks.memories(state, inner, accumulator, keyed=True)
-    count = largest + 1 if a is None else len(a)
-    if largest < count and not negative:
-        return codes, _new_memories(codes, count, values, accumulator) if a is None else a
-    different = _checks.once(codes)
-    (at,) = _checks.first_index((different < 0) | (different >= count))
-    raise ValueError(f"keys must be from 0 to K - 1 = {count - 1}, got {codes[at]} at index {at}")
+    known = None if a is None else len(a)
+    codes, count = _checks.keys(keys, "the time axis", values.shape[0], known, math.prod(inner), values.size)
+    return codes, _new_memories(count, values, accumulator) if a is None else a
 
 
-def _largest(codes: Array) -> tuple[int, bool]:
-    """The largest key, -1 of none, and whether any is negative."""
-    different = _checks.once(codes)
-    largest = int(different.view(f"u{codes.itemsize}").max()) if codes.size else -1
-    negative = largest > np.iinfo(codes.dtype).max  # read without a sign a negative key is larger than any other
-    return (int(different.max()) if negative else largest), negative
-
-
-def _new_memories(codes: Array, count: int, values: Array, accumulator: np.dtype[Any]) -> Array:
+def _new_memories(count: int, values: Array, accumulator: np.dtype[Any]) -> Array:
     """(K, ...) zeros that no one touches before a step does, in the order in which x has its columns."""
     inner = values.shape[1:]
-    if count * max(math.prod(inner), 1) > max(_FEW_MEMORIES, _SPARSE * values.size):
-        (at,) = _checks.first_index(_checks.once(codes) == count - 1)
-        raise ValueError(
-            f"keys must be numbered from 0 on: got {count - 1} at index {at} of {len(codes)} rows, which asks for as "
-            "many memories; numpy.unique(keys, return_inverse=True)[1] or pandas.factorize(keys)[0] numbers them, and "
-            "a state of shape (K, ...) allows any K"
-        )
     axes = column_axes(values)
     order = [0, *axes] if len(axes) > 1 else list(range(values.ndim))
     shape = [count, *(values.shape[axis] for axis in order[1:])]

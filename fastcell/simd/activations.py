@@ -49,6 +49,9 @@ KNOWN = {
 }
 """Each activation's number, and the alpha and beta that it has by default (ONNX's)."""
 
+BOUNDED = frozenset((SIGMOID, TANH))
+"""Those that never leave [-1, 1]."""
+
 
 @inline
 def _split(a):

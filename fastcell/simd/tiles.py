@@ -1,4 +1,4 @@
-"""Small blocks of vectors that stay in registers: transposition, and a tile of a matrix product."""
+"""Small blocks of vectors that stay in registers, transposed."""
 
 from typing import Any
 
@@ -9,16 +9,11 @@ from numba.extending import intrinsic
 
 from fastcell.simd.vector import (
     VectorType,
-    _call,
     _element,
-    _llvm,
     _load_part,
     _pointer,
     _size,
-    _splat,
     _store_part,
-    _suffix,
-    _width,
 )
 
 
@@ -152,73 +147,3 @@ def load_bytes(typingctx, source, stride, left):
         return _pick(builder, one, one, [8 * (k % 8) + k // 8 for k in range(64)])
 
     return VectorType(types.int8, 64)(types.uintp, types.intp, left), codegen
-
-
-@intrinsic(prefer_literal=True)
-def multiply_add(
-    typingctx, start, start_stride, to, to_stride, w, w_stride, rows_at, offset, steps, like, rows, groups
-):
-    """to[r, g] = start[r, g] + sum over k of w[g, k] * x[r][k], in one chain of fma for each element, k upward.
-
-    An element of `start`, `to` and `w` is four vectors side by side. Their groups' strides are those four vectors
-    and `w_stride`, their rows' `start_stride` and `to_stride`, all in bytes. Row r of x begins at the address that
-    stands at `rows_at`, r int64 on, plus `offset`; its `steps` values lie side by side. The 4 * rows * groups sums
-    stay in registers if there are as many: `rows` and `groups` are literals.
-    """
-    dtype, n, m = types.unliteral(like), rows.literal_value, groups.literal_value
-    vector = VectorType(dtype, _width(dtype))
-    kind, row_bytes = _llvm(vector), 4 * _width(dtype) * _size(dtype)
-
-    def codegen(context, builder, sig, args):
-        start, start_stride, to, to_stride, w, w_stride, rows_at, offset, steps, *_ = args
-        word = offset.type
-
-        def plus(base, number, stride=1):
-            return builder.add(base, builder.mul(ir.Constant(word, number), stride) if number else ir.Constant(word, 0))
-
-        def constant(number):
-            return ir.Constant(word, number)
-
-        def whole(base, number):
-            place = _pointer(builder, builder.add(base, constant(number * row_bytes // 4)), kind)
-            return place
-
-        def load(base, number):
-            loaded = builder.load(whole(base, number))
-            loaded.align = _size(dtype)
-            return loaded
-
-        x = []
-        for r in range(n):
-            at = builder.load(_pointer(builder, plus(rows_at, r, constant(8)), word))
-            x.append(builder.add(at, offset))
-        sums = {}
-        for r in range(n):
-            row = plus(start, r, start_stride)
-            for v in range(4 * m):
-                sums[r, v] = cgutils.alloca_once(builder, kind)
-                builder.store(load(row, v), sums[r, v])
-        with cgutils.for_range(builder, steps) as loop:
-            k = loop.index
-            weights = builder.add(w, builder.mul(k, constant(row_bytes)))
-            x_k = builder.mul(k, constant(_size(dtype)))
-            values = []
-            for r in range(n):
-                value = builder.load(_pointer(builder, builder.add(x[r], x_k), _element(dtype)))
-                value.align = _size(dtype)
-                values.append(_splat(builder, vector, value))
-            for v in range(4 * m):
-                weight = load(plus(weights, v // 4, w_stride), v % 4)
-                for r in range(n):
-                    total = _call(
-                        builder, f"llvm.fma.{_suffix(vector)}", kind, [weight, values[r], builder.load(sums[r, v])]
-                    )
-                    builder.store(total, sums[r, v])
-        for r in range(n):
-            row = plus(to, r, to_stride)
-            for v in range(4 * m):
-                builder.store(builder.load(sums[r, v]), whole(row, v)).align = _size(dtype)
-
-    word = types.intp
-    sig = types.void(word, word, word, word, word, word, word, word, word, like, rows, groups)
-    return sig, codegen

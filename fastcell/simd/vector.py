@@ -29,7 +29,8 @@ from fastcell._jit import VECTOR_BITS, kernel
 LANES: int = VECTOR_BITS // 32
 """How many float32 fit a vector register. A vector with more lanes than fit takes several registers."""
 
-FLOAT32, FLOAT64, INT8, INT64 = np.float32(0), np.float64(0), np.int8(0), np.int64(0)
+FLOAT32, FLOAT64 = np.float32(0), np.float64(0)
+INT8, INT16, INT64 = np.int8(0), np.int16(0), np.int64(0)
 
 
 class VectorType(types.Type):
@@ -185,6 +186,9 @@ def _constant(vector: VectorType, value: Any) -> ir.Constant:
 
 
 def _pointer(builder: Any, address: Any, to: ir.Type) -> Any:
+    # LLVM's code generator rewrites an address as null plus an offset, and Numba inlines what it has rewritten; without
+    # this, less optimized code takes such an access for one that never happens.
+    set.add(builder.function.attributes, "null_pointer_is_valid")  # llvmlite's own `add` doesn't know it
     return builder.inttoptr(address, to.as_pointer())
 
 
@@ -632,6 +636,29 @@ def first_lane(typingctx, vector):
         return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
 
     return vector.dtype(vector), codegen
+
+
+@intrinsic
+def swap_pairs(typingctx, vector):
+    """Lanes 0 and 1 exchanged, 2 and 3, and so on."""
+
+    def codegen(context, builder, sig, args):
+        order = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [k ^ 1 for k in range(vector.lanes)])
+        return builder.shuffle_vector(args[0], args[0], order)
+
+    return vector(vector), codegen
+
+
+@intrinsic
+def top_lane(typingctx, vector):
+    """The largest of signed integers in every lane."""
+
+    def codegen(context, builder, sig, args):
+        kind = _llvm(vector)
+        top = _call(builder, f"llvm.vector.reduce.smax.{_suffix(vector)}", kind.element, [args[0]])
+        return _splat(builder, vector, top)
+
+    return vector(vector), codegen
 
 
 @intrinsic

@@ -10,9 +10,8 @@ from fastcell import _checks, _memory
 from fastcell._checks import Array
 from fastcell.lstm import packed_sequence
 from fastcell.lstm.api import LSTM
-from fastcell.lstm.config import STANDARD, suffix
-from fastcell.simd.activations import KNOWN
-from fastcell.simd.vector import LANES, address
+from fastcell.lstm.config import suffix
+from fastcell.simd.vector import LANES
 from fastcell.trace.api import Trace
 from fastcell.trace.kernels import lstm_gates
 
@@ -99,7 +98,7 @@ def lstm_trace(
         h, c = (np.repeat(part[:, None], B, 1) for part in (first_h, first_c))
     else:
         h, c = lstm._state(state, B, unbatched)
-    flags = None if reset is None else lstm._reset(reset, T, B, first, unbatched)
+    flags = None if reset is None else lstm._flags("reset", reset, T, B, first, unbatched)
     if layer:
         x, _ = _part(lstm, range(layer))(x, (h[:k], c[:k]), lengths=lengths, reset=flags)
     ends = np.full(B, T) if lengths is None else _checks.array("lengths", lengths, "integers").astype(np.int64)
@@ -120,8 +119,8 @@ def lstm_trace(
 
 def _part(lstm: LSTM, layers: Sequence[int], direction: int | None = None) -> LSTM:
     """An LSTM of some of the layers, counted from 0; of one direction alone, that runs forward."""
-    found = lstm.state_dict()
-    weights: dict[str, Array] = {}
+    found = lstm.quantized()
+    weights: dict[str, Any] = {}
     for k, layer in enumerate(layers):
         for d in range(lstm.directions) if direction is None else [direction]:
             end, new = suffix(layer, d), suffix(k, d if direction is None else 0)
@@ -134,10 +133,10 @@ def _part(lstm: LSTM, layers: Sequence[int], direction: int | None = None) -> LS
     if direction is not None:
         functions = functions[3 * direction :][:3] or functions
     return type(lstm)(
-        weights["weight_ih_l0"].shape[1], lstm.hidden_size, len(layers), bias=lstm.bias,
+        lstm.packed[min(layers) * lstm.directions].sizes.inputs, lstm.hidden_size, len(layers), bias=lstm.bias,
         bidirectional=direction is None and lstm.bidirectional, proj_size=lstm.proj_size,
         reverse=direction is None and lstm.reverse, peepholes=lstm.peepholes, coupled=lstm.coupled, clip=lstm.clip,
-        activations=functions, dtype=lstm.dtype, weights=weights, initial_state=start,
+        activations=functions, dtype=lstm.dtype, precision=lstm.precision, weights=weights, initial_state=start,
     )  # fmt: skip
 
 
@@ -158,25 +157,13 @@ def _stepped(
 
 def _gates(one: LSTM, x: Array, h: Array, c: Array, c_new: Array) -> Array:
     """i, f, g, o of a layer's steps, (4, T, B, H), from x, h and c before them, and c after."""
-    (T, B, I), H, R = x.shape, one.hidden_size, one.output_size
-    wide = -(-H // LANES) * LANES
-    weights, dtype = one.state_dict(), one.dtype
-
-    def padded(part: Array) -> Array:
-        room = np.zeros((*part.shape[:-1], wide), dtype)
-        room[..., :H] = part
-        return room
-
-    biases = [weights[name] for name in ("bias_ih_l0", "bias_hh_l0") if name in weights]
-    bias = sum(biases, np.zeros(4 * H, dtype))
-    w = np.concatenate([bias[None], weights["weight_ih_l0"].T, weights["weight_hh_l0"].T])
-    w, cs = padded(w.reshape(1 + I + R, 4, H)), padded(np.stack([c, c_new]))
-    peephole = padded(weights["weight_peephole_l0"].reshape(3, H)) if one.peepholes else None
-    x, h, out = np.ascontiguousarray(x), np.ascontiguousarray(h), np.empty((4, T, B, wide), dtype)
-    (codes,) = one.codes()
-    functions = np.array([KNOWN[name] for name in STANDARD]) if codes is None else codes
-    lstm_gates(
-        address(x), address(h), address(cs), address(w), 0 if peephole is None else address(peephole), address(out),
-        (T * B, I, R, wide), functions, np.inf if one.clip is None else one.clip, one.coupled, dtype.type(0),
-    )  # fmt: skip
-    return out[..., :H].copy()
+    (T, B, _), H = x.shape, one.hidden_size
+    (packed,) = one.packed
+    size, dtype = packed.sizes, one.dtype
+    wide = size.c_row // dtype.itemsize
+    cs, out = np.zeros((2, T * B, wide), dtype), np.empty((4, T * B, wide), dtype)
+    cs[..., :H] = np.stack([c, c_new]).reshape(2, T * B, H)
+    x, h = (np.ascontiguousarray(part).reshape(T * B, part.shape[2]) for part in (x, h))
+    room = np.empty(size.gate_row + size.x_operand + size.h_operand + 16, np.uint8)
+    lstm_gates(packed.at, x, h, cs, out, room, packed.params.kind)
+    return out.reshape(4, T, B, wide)[..., :H].copy()

@@ -16,6 +16,11 @@ from fastcell.weights.torch import from_torch
 __all__ = ["Importers", "from_flax", "from_keras", "from_onnx", "from_safetensors", "from_torch", "load", "save"]
 
 
+def _in_precision(arguments: dict[str, Any], precision: str | None) -> dict[str, Any]:
+    """What a source's weights are multiplied in, unless something else is asked for."""
+    return arguments if precision is None else arguments | {"precision": precision}
+
+
 class Importers:
     """LSTM's ways in and out of files and other libraries."""
 
@@ -84,7 +89,7 @@ class Importers:
         return cls(**arguments), factor
 
     @classmethod
-    def from_torch(cls, source: Any, prefix: str = "") -> Self:
+    def from_torch(cls, source: Any, prefix: str = "", *, precision: str | None = None) -> Self:
         """An LSTM with the weights of a torch.nn.LSTM, wherever in a model, a checkpoint or a file it is.
 
         Parameters
@@ -96,13 +101,19 @@ class Importers:
         prefix : str
             Of the weights' names where there are several LSTMs, as "encoder.lstm", or an end or a beginning of it that
             fits one of them alone; names of containers, "module." and "_orig_mod." in front may be left out.
+        precision : str, optional
+            Of the products, as in `LSTM`; None for that of the weights, which for integers is "int8".
 
         Returns
         -------
         LSTM
             It takes batch_first from a module or script, too. Dropout, which acts in training alone, is left out.
             Weights under weight_norm, spectral_norm, pruning or weight drop (`_raw`) are those that the module computes
-            with. Quantised ones are widened to float32: PyTorch rounds x and h to integers as well, which is not done.
+            with. Of one that quantize_dynamic made of qint8, precision is "int8" and the integers are taken as they
+            are, scales of a whole weight or one a row; only where int8 can't hold them (a zero point that leaves less
+            than -128 or more than 127) are the numbers they stand for rounded anew, by blocks. x and h are rounded by
+            this package's rule, not PyTorch's: a row and step have a scale of their own. "float32" widens integers, as
+            always where some weights are floats, and for float16.
 
         Raises
         ------
@@ -122,10 +133,10 @@ class Importers:
         >>> fc.LSTM.from_torch(weights).hidden_size
         2
         """
-        return cls(**from_torch(source, prefix))
+        return cls(**_in_precision(from_torch(source, prefix), precision))
 
     @classmethod
-    def from_onnx(cls, model: Any, node: str | list[str] | None = None) -> Self:
+    def from_onnx(cls, model: Any, node: str | list[str] | None = None, *, precision: str | None = None) -> Self:
         """An LSTM with the weights and attributes of an ONNX model's LSTM node, or of a stack of them.
 
         Nodes that follow each other with nothing but Squeeze, Reshape, Transpose, Dropout or Identity between make one
@@ -139,11 +150,18 @@ class Importers:
             The node's name, or its first output's, where there are several that are no stack; subgraphs are searched,
             too. The first of a chain stands for all that follow it and are its like; a list names the layers one by
             one, or one of them alone.
+        precision : str, optional
+            Of the products, as in `LSTM`; None for that of the weights, which for integers is "int8".
 
         Returns
         -------
         LSTM
-            Its y is (T, B, D*H), where ONNX has (T, D, B, H).
+            Its y is (T, B, D*H), where ONNX has (T, D, B, H). Of DynamicQuantizeLSTM, precision is "int8" and the
+            integers are taken as they are, scales of a whole weight or one a unit and gate, uint8 less its zero point;
+            only where int8 can't hold them are the numbers they stand for rounded anew, by blocks. x and h are rounded
+            by this package's rule: a row and step have a scale of their own. "float32" widens integers, as in a stack
+            of which some layers hold floats. An LSTM behind DequantizeLinear computes in floats there and, unless
+            "int8" is asked for, here; where that node is right in front, int8 takes its integers, too.
 
         Raises
         ------
@@ -159,10 +177,10 @@ class Importers:
             What is left out and is to be given in a call: a state that other nodes compute or that differs from row to
             row (`state=`), lengths that are no input of the model's (`lengths=`).
         """
-        return cls(**from_onnx(model, node))
+        return cls(**_in_precision(from_onnx(model, node), precision))
 
     @classmethod
-    def from_keras(cls, source: Any, layer: str | list[str] | None = None) -> Self:
+    def from_keras(cls, source: Any, layer: str | list[str] | None = None, *, precision: str | None = None) -> Self:
         """An LSTM with the weights and options of Keras's LSTM layers; x stays batch first, as it is there.
 
         Layers that follow each other make one LSTM, as long as their sizes and activations are the same; dropout
@@ -178,6 +196,8 @@ class Importers:
             in a file from before Keras 2.3, sigmoid since then and for CuDNNLSTM.
         layer : str or list of str, optional
             The layers' names, where a model's LSTM layers don't follow each other or differ.
+        precision : str, optional
+            Of the products, as in `LSTM`; None for that of the weights.
 
         Returns
         -------
@@ -205,10 +225,10 @@ class Importers:
         >>> fc.LSTM.from_keras([kernel, recurrent, bias])
         LSTM(3, 2, num_layers=1, dtype='float64')
         """
-        return cls(**from_keras(source, layer))
+        return cls(**from_keras(source, layer), precision=precision)
 
     @classmethod
-    def from_flax(cls, params: Any) -> Self:
+    def from_flax(cls, params: Any, *, precision: str | None = None) -> Self:
         """An LSTM with the weights of Flax's LSTMCell or OptimizedLSTMCell, of linen or nnx.
 
         Parameters
@@ -216,6 +236,8 @@ class Importers:
         params : dict, nnx module, or list of these
             What linen's `init` returns, or any part of it, that holds one cell, or the two of a Bidirectional; an nnx
             cell, RNN or Bidirectional, or its state. A list has one for each layer.
+        precision : str, optional
+            Of the products, as in `LSTM`; None for that of the weights.
 
         Returns
         -------
@@ -241,10 +263,10 @@ class Importers:
         >>> fc.LSTM.from_flax({"params": {"cell": gates}}).hidden_size
         2
         """
-        return cls(**from_flax(params))
+        return cls(**from_flax(params), precision=precision)
 
     @classmethod
-    def from_safetensors(cls, path: Any, prefix: str = "") -> Self:
+    def from_safetensors(cls, path: Any, prefix: str = "", *, precision: str | None = None) -> Self:
         """An LSTM with the weights that a safetensors file from elsewhere has under nn.LSTM's names.
 
         Parameters
@@ -252,6 +274,8 @@ class Importers:
         path : path
         prefix : str
             Of the weights' names in a whole model's file, as "encoder.lstm"; no other tensor is read.
+        precision : str, optional
+            Of the products, as in `LSTM`; None for that of the weights.
 
         Raises
         ------
@@ -260,7 +284,7 @@ class Importers:
         ImportError
             Without the safetensors library: `pip install 'fastcell[weights]'`.
         """
-        return cls(**from_safetensors(path, prefix))
+        return cls(**from_safetensors(path, prefix), precision=precision)
 
     def save(self, path: Any) -> None:
         """Write weights and configuration as a safetensors file, whole or not at all.

@@ -1,15 +1,22 @@
 """What every importer ends with: arrays of one floating dtype, held to their shapes, as arguments of LSTM."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from fastcell._checks import Array
+from fastcell.lstm.config import Quantized
 
 
-def arguments(weights: dict[str, Array], **given: Any) -> dict[str, Any]:
-    """What importers return: LSTM's defaults, what was `given`, and weights of one dtype that share no memory."""
-    dtype = np.result_type(*weights.values())
+def arguments(weights: Mapping[str, Array | Quantized], **given: Any) -> dict[str, Any]:
+    """What importers return: LSTM's defaults, what was `given`, and weights of one dtype that share no memory.
+
+    Integers stay integers, unless a weight beside them is float64, which goes with no other precision.
+    """
+    dtype = np.result_type(np.float32, *(x.dtype for x in weights.values() if not isinstance(x, Quantized)))
+    if dtype == np.float64:
+        given.pop("precision", None)
     directions = 2 if given["bidirectional"] else 1
     made: dict[str, Any] = {
         "input_size": 0,
@@ -26,8 +33,25 @@ def arguments(weights: dict[str, Array], **given: Any) -> dict[str, Any]:
         "dtype": dtype.name,
     }
     made |= given
-    made["weights"] = {name: np.array(x, dtype, order="C") for name, x in weights.items()}
+    made["weights"] = {name: _copied(x, dtype) for name, x in weights.items()}
     return made
+
+
+def _copied(x: Array | Quantized, dtype: np.dtype[Any]) -> Array | Quantized:
+    if not isinstance(x, Quantized):
+        return np.array(x, dtype, order="C")
+    if dtype == np.float64:
+        return np.array(x.values * x.scale[:, None], dtype)
+    return Quantized(np.array(x.values, order="C"), x.scale.copy())
+
+
+def precision_of(found: Iterable[str | None]) -> dict[str, str]:
+    """The argument `precision` of parts that ask for these, None being floats that ask for nothing.
+
+    int8 where all do, so that no floats are rounded unasked.
+    """
+    known = set(found)
+    return {} if known == {None} else {"precision": "int8" if known == {"int8"} else "float32"}
 
 
 def widened(name: str, x: Array, error: type[Exception]) -> Array:

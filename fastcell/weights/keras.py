@@ -11,7 +11,7 @@ import numpy as np
 
 from fastcell._checks import Array
 from fastcell.weights.common import arguments, array, shaped
-from fastcell.weights.keras_layers import LSTMS, Layer, feeders, major
+from fastcell.weights.keras_layers import LSTMS, Layer, feeders, major, start
 
 _MODELS = ("Sequential", "Functional", "Model")
 # What changes nothing once training is over.
@@ -99,14 +99,31 @@ def _is_keras(module: str) -> bool:
 def _model(source: Any, kind: str) -> Layer:
     layers = [_given(each) for each in source.layers]
     made = Layer(source.name, kind, inner=layers)
-    if kind == "Functional" and sum(each.is_lstm for each in layers) > 1:
-        for entry in source.get_config()["layers"]:
+    lstms = [each for each in layers if each.is_lstm]
+    if kind == "Functional" and lstms:
+        for entry in _entries(source, len(lstms) > 1):
             for each in layers:
                 if each.name == entry["name"]:
-                    each.feeders = feeders(entry["inbound_nodes"])
+                    each.feeders, each.start = feeders(entry["inbound_nodes"]), start(entry["inbound_nodes"])
     for each in layers:
         each.ordered = kind != "Model"
     return made
+
+
+def _entries(source: Any, needed: bool) -> list[Any]:
+    """The layers in a model's configuration, which it lacks where a layer of somebody's own has none."""
+    try:
+        entries: list[Any] = source.get_config()["layers"]
+        return entries
+    except NotImplementedError:
+        if needed:
+            raise
+        warnings.warn(
+            f"{source.name!r} has a layer without get_config, so it is not known whether its LSTM is called with an "
+            "initial_state: where it is, give it in each call as state=",
+            stacklevel=6,
+        )
+        return []
 
 
 def _cell_objects(layer: Any, kind: str) -> list[Any]:
@@ -276,6 +293,11 @@ def _stacked(layers: list[Layer]) -> dict[str, Any]:
     I = H = 0
     for k, layer in enumerate(layers):
         cells, told = _cells(layer), f"of layer {layer.name!r}"
+        if layer.start is not None:
+            source = f"from {', '.join(map(repr, sorted(layer.start)))}" if layer.start else "from its model"
+            warnings.warn(
+                f"initial_state {told} is left out, as it comes {source}: give it in each call as state=", stacklevel=4
+            )
         functions = [_functions(layer, config) for config in cells]
         if k and len(functions) != len(first):
             raise ValueError(f"layers must all have one direction or all two, {layer.name!r} has {len(functions)}")

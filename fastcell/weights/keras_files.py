@@ -19,7 +19,7 @@ import numpy as np
 from fastcell import _memory
 from fastcell._checks import Array
 from fastcell.weights import hdf_claims
-from fastcell.weights.keras_layers import Layer, before_2_3, feeders, major
+from fastcell.weights.keras_layers import Layer, before_2_3, feeders, major, start
 
 _SIDES = ("forward_", "backward_")
 _ZIP, _HDF = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
@@ -112,7 +112,7 @@ def _from_config(entry: Mapping[str, Any], group: Any, version: int, deep: int =
 def _model(entries: list[Any], name: str, kind: str, inner: list[Layer]) -> Layer:
     for each, made in zip(entries, inner, strict=True):
         if "inbound_nodes" in each:
-            made.feeders = feeders(each["inbound_nodes"])
+            made.feeders, made.start = feeders(each["inbound_nodes"]), start(each["inbound_nodes"])
             made.name = str(each.get("name", made.name))
     return Layer(name, kind, inner=inner)
 

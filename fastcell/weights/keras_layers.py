@@ -18,6 +18,8 @@ class Layer:
     """Its weights: kernel, recurrent kernel and maybe bias, of the second direction, too."""
     feeders: set[str] | None = None
     """The layers that its inputs come from; None where the one before is the only one."""
+    start: set[str] | None = None
+    """The layers that the initial state of its calls comes from; None where they have none."""
     inner: "list[Layer]" = field(default_factory=list)
     """A model's layers."""
     version: int = 3
@@ -78,3 +80,19 @@ def feeders(nodes: Any) -> set[str]:
             else:
                 left.extend(item)
     return found
+
+
+def start(nodes: Any) -> set[str] | None:
+    """The layers that an initial state in inbound nodes comes from, None where there is none.
+
+    It is a second argument or a named one; before Keras 3, tensors after a node's first, too.
+    """
+    given: list[Any] = []
+    for node in nodes if isinstance(nodes, list | tuple) else ():
+        if isinstance(node, Mapping):
+            given += [*(node.get("args") or ())[1:2], (node.get("kwargs") or {}).get("initial_state")]
+        elif isinstance(node, list | tuple):
+            tensors = [node] if node and isinstance(node[0], str) else node
+            named = [part for tensor in tensors for part in tensor[3:4] if isinstance(part, Mapping)]
+            given += [*tensors[1:], *(part.get("initial_state") for part in named)]
+    return feeders(given) if any(given) else None

@@ -1,11 +1,14 @@
 """An ONNX model's LSTM node as arguments of LSTM."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastcell._checks import Array
-from fastcell.weights.common import arguments, shaped, widened
+from fastcell.lstm.config import Quantized
+from fastcell.weights.common import arguments, precision_of, shaped, widened
+from fastcell.weights.integers import taken
 
 if TYPE_CHECKING:
     from fastcell.weights.onnx_graph import Node
@@ -50,7 +53,8 @@ def from_onnx(model: Any, node: str | list[str] | None = None) -> dict[str, Any]
     dict
         Keyword arguments of LSTM, with weights in float32 or, where the node's are, in float64. `batch_first` is
         there, and True, for layout = 1 and behind a Transpose of the graph's input; `initial_state` where a constant
-        one is not zero. Quantised weights are given as the numbers that they stand for.
+        one is not zero. A DynamicQuantizeLSTM's weights are `Quantized` where int8 can take the integers as they are,
+        and else the numbers that they stand for; `precision` is there with these nodes.
 
     Warns
     -----
@@ -88,11 +92,15 @@ def _node_arguments(node: "Node") -> dict[str, Any]:
     if clip is not None and not clip > 0:
         raise ValueError(f"clip of node {node.label!r} must be above 0, got {clip}")
     W, R, B, P = _node_weights(node, D)
+    dynamic, places = node.operator[1] != "LSTM", {"weight_ih": (1, 8), "weight_hh": (2, 10)}
+    held = {name: _integers(node, k, at) if dynamic else _dequantized_from(node, k) for name, (k, at) in places.items()}
     H = R.shape[2]
-    weights = {}
+    weights: dict[str, Any] = {}
+    order = partial(_reordered, order=_GATES)
     for d, end in enumerate(["_l0", "_l0_reverse"][:D]):
-        weights[f"weight_ih{end}"] = _reordered(W[d], _GATES)
-        weights[f"weight_hh{end}"] = _reordered(R[d], _GATES)
+        for name, x in (("weight_ih", W), ("weight_hh", R)):
+            q = held[name][d] if held[name] else None
+            weights[name + end] = order(x[d]) if q is None else Quantized(order(q.values), order(q.scale))
         if B is not None:
             weights[f"bias_ih{end}"] = _reordered(B[d, : 4 * H], _GATES)
             weights[f"bias_hh{end}"] = _reordered(B[d, 4 * H :], _GATES)
@@ -109,6 +117,7 @@ def _node_arguments(node: "Node") -> dict[str, Any]:
         coupled=node.attribute("input_forget", "int", 0) != 0,
         clip=clip,
         activations=_activations(node, D),
+        **precision_of(["int8" if dynamic else "float32" if any(held.values()) else None]),
     )
 
 
@@ -162,6 +171,34 @@ def _quantised(node: "Node", k: int, letter: str, at: int, D: int) -> Array | No
             raise ValueError(f"{told} of node {node.label!r} must have shape (D,) or (D, 4*H), got {p.shape}")
     scale, zero = scale.reshape(D, 1, -1), None if zero is None else zero.reshape(D, 1, -1)
     return dequantized(x, scale, zero).transpose(0, 2, 1)
+
+
+def _integers(node: "Node", k: int, at: int) -> list[Quantized | None]:
+    """What `_quantised` has checked, for each direction as int8 takes it, gates in ONNX's order."""
+    x, scale, zero = node.input(k, ""), node.input(at, ""), node.input(at + 1, "")
+    assert x is not None
+    assert scale is not None
+    D = len(x)
+    scale, zero = scale.reshape(D, -1), np.zeros((D, 1), np.int8) if zero is None else zero.reshape(D, -1)
+    return [taken(x[d].T, scale[d], zero[d]) for d in range(D)]
+
+
+def _dequantized_from(node: "Node", k: int) -> list[Quantized | None]:
+    """The integers (D, 4H, K) of a DequantizeLinear right in front, as int8 takes them; empty where there are none."""
+    from fastcell.weights.onnx_graph import Node
+
+    maker = node.scope.makers.get(node.given(k))
+    if maker is None or (front := Node(maker, node.scope)).operator != ("", "DequantizeLinear"):
+        return []
+    x, scale, zero = (front.input(at, front.label) for at in range(3))
+    if x is None or scale is None or scale.dtype != np.float32 or front.attribute("output_dtype", "int", 0) > 1:
+        return []
+    of_rows = scale.shape == x.shape[1:2] and front.attribute("axis", "int", 1) in (1, -2)
+    if front.attribute("block_size", "int", 0) or not (scale.size == 1 or of_rows):
+        return []
+    zero = np.zeros(1, np.int8) if zero is None else zero.reshape(-1)
+    made = [taken(rows, scale.reshape(-1), zero) for rows in x]
+    return made if any(each is not None for each in made) else []
 
 
 def _activations(node: "Node", D: int) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcell.weights.common import arguments
+from fastcell.weights.common import arguments, precision_of
 from fastcell.weights.onnx_graph import Array, Node, constant, find, named, names
 from fastcell.weights.onnx_shapes import MOST_MADE, Trial
 from fastcell.weights.onnx_states import initial_state, is_input, source, warn_of_lengths
@@ -174,7 +174,8 @@ def _joined(nodes: list[Node], layers: list[dict[str, Any]]) -> dict[str, Any]:
         }
         same = {name: made[name] for name in ("input_size", *_SAME)}
         bias = any(layer["bias"] for layer in layers)
-        made = arguments(weights, **same, bias=bias, num_layers=len(layers))
+        precision = precision_of(layer.get("precision") for layer in layers)
+        made = arguments(weights, **same, bias=bias, num_layers=len(layers), **precision)
     D, H = 2 if made["bidirectional"] else 1, made["hidden_size"]
     if _batch_first(nodes[0], made["input_size"]):
         made["batch_first"] = True

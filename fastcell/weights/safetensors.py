@@ -9,15 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from fastcell import _memory
 from fastcell._checks import Array
 from fastcell._files import whole_or_not
+from fastcell.lstm.config import Quantized
 from fastcell.weights.torch import from_torch
 
 _CONFIGURATION = (
     "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "reverse", "peepholes", "coupled",
     "clip", "activations", "dtype", "batch_first",
 )  # fmt: skip
+_SCALE = "scale."
+"""In front of a weight's name: the scales, one a row, of a weight that is integers times these."""
 
 _INITIAL = "initial_h", "initial_c"
 """Tensors of the initial state, (L*D, H or P) and (L*D, H), in a file of an LSTM that has one."""
@@ -42,7 +47,12 @@ def save(lstm: Any, path: Any) -> None:
     given["activations"] = [
         [entry] if isinstance(entry, str) else [entry[0], *map(float, entry[1:])] for entry in lstm.activations
     ]
+    if lstm.precision != lstm.dtype.name:
+        given["precision"] = lstm.precision
     configuration, weights = json.dumps(given), lstm.state_dict()
+    weights |= {
+        _SCALE + name: weight.scale for name, weight in lstm.quantized().items() if isinstance(weight, Quantized)
+    }
     weights |= dict(zip(_INITIAL, lstm.initial_state or (), strict=False))
     # One entry: the library writes several in any order, and the same LSTM shall be the same bytes.
     metadata = {"fastcell": f"{_checksum(configuration, weights)} {configuration}"}
@@ -63,7 +73,7 @@ def load(made: Callable[..., _Made], path: Any) -> _Made:
                 "LSTM.from_safetensors reads files from elsewhere"
             )
         names = file.keys()
-        weights = {name: _tensor(file, name) for name in names}
+        weights: dict[str, Any] = {name: _tensor(file, name) for name in names}
     checksum, _, configuration = metadata["fastcell"].partition(" ")
     if checksum != _checksum(configuration, weights):
         raise ValueError(f"path must be a file as LSTM.save wrote it, got {path} with another checksum: it was changed")
@@ -71,6 +81,7 @@ def load(made: Callable[..., _Made], path: Any) -> _Made:
         given = json.loads(configuration)
         if not isinstance(given, dict) or not set(given) >= set(_CONFIGURATION):
             raise ValueError(f"it must be {', '.join(_CONFIGURATION)}, got {configuration[:200]}")
+        precision = given.pop("precision", given["dtype"])
         later = {name: given.pop(name) for name in set(given) - set(_CONFIGURATION)}
         # What a newer version adds is null or false where it is not used: without it the answer is the same.
         if unknown := sorted(name for name, value in later.items() if value is not None and value is not False):
@@ -81,7 +92,10 @@ def load(made: Callable[..., _Made], path: Any) -> _Made:
         if given["num_layers"] > len(weights):  # LSTM would write down the names of so many
             raise ValueError(f"num_layers must be at most the number of tensors, {len(weights)}")
         given["activations"] = tuple(entry[0] if len(entry) == 1 else tuple(entry) for entry in given["activations"])
-        return made(**given, weights=weights, **({"initial_state": start} if start else {}))
+        for name in [name for name in weights if name.startswith(_SCALE)]:
+            scale, of = weights.pop(name), name.removeprefix(_SCALE)
+            weights[of] = Quantized(np.rint(weights[of] / scale[:, None]).astype(np.int8), scale)
+        return made(**given, precision=precision, weights=weights, **({"initial_state": start} if start else {}))
     except (LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"path must have a configuration that fits its weights, got {path}: {error}") from error
 

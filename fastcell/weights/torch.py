@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastcell._checks import Array
-from fastcell.weights.common import arguments, shaped
+from fastcell.weights.common import arguments, precision_of, shaped
+from fastcell.weights.integers import PRODUCTS, held_as_integers
 from fastcell.weights.torch_places import chosen, folded, places
 
 _NAME = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr|weight_peephole)_l(\d{1,9})(_reverse)?")
@@ -27,8 +28,8 @@ def from_torch(source: Any, prefix: str = "") -> dict[str, Any]:
     -------
     dict
         Keyword arguments of LSTM. `weights` holds C-contiguous copies, float64 where any of them is and else float32
-        (float16, bfloat16 and quantised ones are widened). `batch_first` is there where the source is a module that
-        has it.
+        (float16 and bfloat16 are widened), and `Quantized` where the source has integers that int8 can take as they
+        are; `precision` is there where it has any. `batch_first` is there where the source is a module that has it.
 
     Raises
     ------
@@ -64,7 +65,10 @@ def from_torch(source: Any, prefix: str = "") -> dict[str, Any]:
     found = folded(place.parts)
     sizes = _torch_sizes(found)
     _check_shapes(found, sizes)
-    return arguments(found, **sizes) | more
+    held = held_as_integers(place.parts)
+    precision = precision_of("int8" if name in held else None for name in found if name.startswith(PRODUCTS))
+    weights = {name: x if (q := held.get(name)) is None else q for name, x in found.items()}
+    return arguments(weights, **sizes, **precision) | more
 
 
 def _torch_sizes(found: dict[str, Array]) -> dict[str, Any]:

@@ -183,6 +183,11 @@ def _of_module(module: Any, start: str, flat: dict[str, Any], layouts: dict[str,
             state |= {own + key: x for key, x in call.weights.items()}
             if call.batch_first is not None:
                 layouts[start + own] = call.batch_first
+        if not start and hasattr(getattr(module, "graph", None), "findAllNodes") and not any(c.weights for c in calls):
+            raise ValueError(
+                "source must be the script as it was before torch.jit.freeze, which leaves nothing that is read of "
+                "a cell or a quantised LSTM; got one without parameters"
+            )
     flat |= {start + name: x for name, x in state.items()}
 
 

@@ -8,29 +8,36 @@ import pytest
 from benchmarks import bench_peers, common, pages, peers_lstm, peers_report, peers_toy
 from tests.helpers.processes import python
 
-PEERS = [("lstm", name) for name in peers_lstm.PEERS] + [
+PEERS = [(precision, name) for precision, peers in peers_lstm.BY_PRECISION.items() for name in peers] + [
     (problem, name) for problem, work in peers_toy.WORK.items() for name in work.peers
 ]
 # In a process of its own: Keras runs on JAX there, and what JAX, OpenVINO and torch do to a process ends with it.
 ANSWERS = """
 import json, numpy as np
+import fastcell as fc
 from benchmarks import peers_lstm, peers_toy
 
 def answers(peers, wanted, *arguments):
     found = {}
-    for name, peer in peers.items():
-        if not peer.missing():
-            y = np.asarray(peer.prepare(*arguments, 2)())
-            found[name] = y.shape == wanted.shape, float(abs(y - wanted).max())
+    for name, call in peers_lstm.prepared(peers, *arguments, 2).items():
+        y = peers_lstm.as_array(call())
+        found[name] = y.shape == wanted.shape, float(abs(y - wanted).max())
     return found
 
-lstm, x = peers_lstm.problem((5, 3, 4, 7))
-found = {"lstm": answers(peers_lstm.PEERS, lstm(x)[0], lstm, x)}
-lstm, x = peers_lstm.problem((5, 1, 4, 7))
-found["one row"] = answers(peers_lstm.PEERS, lstm(x)[0], lstm, x)
+found = {}
+both = fc.LSTM(4, 7, 2, bidirectional=True, seed=0)
+for precision, peers in peers_lstm.BY_PRECISION.items():
+    lstm, x = peers_lstm.problem((5, 3, 4, 7))
+    found[precision] = answers(peers, lstm.with_precision(precision)(x)[0], lstm, x)
+    lstm, x = peers_lstm.problem((5, 1, 4, 7))
+    found[precision + ", one row"] = answers(peers, lstm.with_precision(precision)(x)[0], lstm, x)
+    if precision != "float32":
+        found[precision + ", two layers"] = answers(peers, both.with_precision(precision)(x)[0], both, x)
 for problem, work in peers_toy.WORK.items():
     data = work.data(20_000)
-    found[problem] = answers(work.peers, work.fastcell(data, 1), data)
+    wanted = work.fastcell(data, 1)
+    answered = {name: np.asarray(peer.prepare(data, 2)()) for name, peer in work.peers.items() if not peer.missing()}
+    found[problem] = {name: (y.shape == wanted.shape, float(abs(y - wanted).max())) for name, y in answered.items()}
 print(json.dumps(found))
 """
 
@@ -44,14 +51,21 @@ def answers():
 
 @pytest.mark.parametrize(("problem", "name"), PEERS)
 def test_peers_agree(problem, name, request):
-    peer = (peers_lstm.PEERS if problem == "lstm" else peers_toy.WORK[problem].peers)[name]
+    low = problem in peers_lstm.BY_PRECISION
+    peer = (peers_lstm.BY_PRECISION[problem] if low else peers_toy.WORK[problem].peers)[name]
     if peer.missing():
         pytest.skip(f"{' and '.join(peer.missing())} is what is compared with: pip install 'fastcell[peers]'")
     answers = request.getfixturevalue("answers")
-    for which in ("lstm", "one row") if problem == "lstm" else (problem,):
+    if low and name not in answers[problem]:
+        pytest.skip(f"{name} has no {problem} on this CPU")
+    # float32 sums of some tens, in another order; products rounded to 8 bits, by each in its own way
+    close = {"bfloat16": 1e-2, "int8": 3e-2}.get(problem, 2e-6)
+    found = [which for which in answers if which.startswith(problem)] if low else [problem]
+    assert len(found) == {"float32": 2, "bfloat16": 3, "int8": 3}.get(problem, 1)
+    for which in found:
         shape, difference = answers[which][name]
         assert shape
-        assert difference < 2e-6  # float32 sums of some tens, in another order
+        assert difference < close
 
 
 def test_a_peer_that_differs_is_found(monkeypatch):
@@ -88,8 +102,11 @@ def made_up(threads):
     """PyTorch loses, OpenVINO wins, the others are not installed."""
     lstm = {"fastcell": 2e-3 / threads, "PyTorch": 3e-3, "OpenVINO": 1e-3, "float64": 5e-3}
     steps = {"cell.step": 2e-6, "lstm_step under njit": 1e-6, "onnxruntime": 1.5e-5}
+    steps |= {"in bfloat16": 1.5e-6, "in int8": 5e-7}
     toy = {"fastcell": 0.2, "plain njit loop": 0.25}
-    return {
+    half = {"fastcell": 1.6e-3 / threads, "PyTorch": 8e-3, "float32": 2e-3 / threads}
+    low = {"bfloat16": {"100, 16, 64, 64": half}, "int8": {"100, 16, 64, 64": half | {"onnxruntime": 1.2e-3}}}
+    return low | {
         "threads": threads, "sgemm": threads * 1e11, "lstm": {"100, 16, 64, 64": lstm}, "toy": {"one sequence": toy},
         "steps": {"1, 16": steps} if threads == 1 else {},
     }  # fmt: skip
@@ -102,7 +119,11 @@ def test_tables_show_losses():
     assert rows == [
         "| 100, 16, 64, 64 | 2.00 | 3.00 | - | **1.00** | - | - | **0.50** | 0.52 | 0.40 |",
         "| 100, 16, 64, 64 | 1.00 | 3.00 | - | 1.00 | - | - | 1.00 | 0.52 | 2.00 |",
-        "| 1, 16 | 2.00 | 1.00 | 15.00 | - | 7.50 |",
+        "| 100, 16, 64, 64 | 1.60 | 8.00 | - | 5.00 | 1.25 | **0.62** |",
+        "| 100, 16, 64, 64 | 0.800 | 8.00 | - | 10.00 | 1.25 | 1.25 |",
+        "| 100, 16, 64, 64 | 1.60 | **1.20** | 8.00 | **0.75** | 1.25 | **0.62** |",
+        "| 100, 16, 64, 64 | 0.800 | 1.20 | 8.00 | 1.50 | 1.25 | 1.25 |",
+        "| 1, 16 | 2.00 | 1.00 | 1.50 | 0.50 | 15.00 | - | 7.50 |",
         "| one sequence | 1 | 200 | 250 | - | - | - | - | - | - | 1.25 |",
         "| one sequence | 2 | 200 | 250 | - | - | - | - | - | - | 1.25 |",
     ]
@@ -113,12 +134,13 @@ def test_tables_show_losses():
 
 def test_the_readme_s_rows_show_losses():
     lines = peers_report.summary([made_up(1), made_up(2)], "A machine; a date; Python 3, all versions").splitlines()
-    assert lines[0] == "A machine; a date, float32."
-    assert lines[-2:] == [
-        "- 1 shapes of the LSTM on one thread: 0.50 times as fast as the best peer of each; slower at 1, at worst 0.50 "
-        "(100, 16, 64, 64).",
-        "- 1 shapes of the LSTM on two threads: 1.00 times as fast as the best peer of each; slower at 0, at worst "
-        "1.00 (100, 16, 64, 64).",
+    assert lines[0] == "A machine; a date; tables in float32."
+    said = {"float32": ("0.50", 1, "1.00", 0), "bfloat16": ("5.00", 0, "10.00", 0), "int8": ("0.75", 1, "1.50", 0)}
+    assert [line for line in lines if line.startswith("- ")] == [
+        f"- 1 shapes in {precision}: {one} times as fast as the best peer of each on one thread (slower at {lost}, at "
+        f"worst {one}: 100, 16, 64, 64), {two} times as fast as the best peer of each on two threads (slower at "
+        f"{none}, at worst {two}: 100, 16, 64, 64)."
+        for precision, (one, lost, two, none) in said.items()
     ]
     assert [line for line in lines if line.startswith(("| LSTM", "| one"))] == [
         "| LSTM 100, 16, 64, 64 | 2.00 | OpenVINO 1.00 | **0.50** | 1.00 | OpenVINO 1.00 | 1.00 |",
@@ -148,7 +170,7 @@ def test_only_the_blocks_in_the_pages_change(tmp_path):
 
 
 def test_the_pages_have_the_blocks_that_scripts_write():
-    for page, names in ((pages.README, ["peers"]), (pages.BENCHMARKS, ["table", "peers"])):
+    for page, names in ((pages.README, ["peers"]), (pages.BENCHMARKS, ["table", "peers", "accuracy"])):
         text = page.read_text(encoding="utf-8")
         for name in names:
             assert text.count(f"<!-- {name}: begin -->\n") == text.count(f"\n<!-- {name}: end -->\n") == 1, page

@@ -8,9 +8,9 @@ import pytest
 
 import fastcell as fc
 from fastcell.__main__ import main
+from tests.helpers.keras_2_files import as_lstm, cudnn, entry, keras_2, sequential, stored
 from tests.helpers.keras_models import COPY_WARNING, model
-from tests.weights.test_keras_2 import I as INPUTS
-from tests.weights.test_keras_2 import as_lstm, cudnn, entry, keras_2, sequential, stored
+from tests.helpers.keras_models import I as INPUTS
 
 pytestmark = [
     COPY_WARNING,
@@ -110,6 +110,76 @@ def test_what_names_an_lstm_of_another_kind_of_file_is_no_option(torch, tmp_path
     assert "prefix must lead to an LSTM's weight_ih_l0, got ''; there are such weights under 'a.', 'b.'" in error(
         "two.ckpt"
     )
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("kind", ["torch", "keras", "onnx", "safetensors", "own", "own int8"])
+def test_the_precision_of_any_weights(tmp_path, kind, precision, request):
+    made = fc.LSTM(6, H, 2, seed=0, precision="int8" if kind == "own int8" else None)
+    if kind == "torch":
+        torch = request.getfixturevalue("torch")
+        path = tmp_path / "w.pt"
+        torch.save({name: torch.from_numpy(x) for name, x in made.state_dict().items()}, path)
+    elif kind == "keras":
+        keras = request.getfixturevalue("keras")
+        path = tmp_path / "w.keras"
+        model(keras, keras.layers.LSTM(H, return_sequences=True), inputs=6).save(path)
+        made = fc.LSTM.from_keras(path)
+    elif kind == "onnx":
+        onnx = pytest.importorskip("onnx", reason="from_onnx needs onnx: pip install 'fastcell[weights]'")
+        from tests.helpers import imported, onnx_models
+
+        path = tmp_path / "w.onnx"
+        onnx.save(onnx_models.model([onnx_models.lstm()], onnx_models.arrays()), path)
+        made = fc.LSTM.from_onnx(path)
+        assert (made.input_size, made.hidden_size) == (imported.I, imported.H)
+    else:
+        library = pytest.importorskip("safetensors.numpy", reason="pip install 'fastcell[weights]'")
+        path = tmp_path / "w.safetensors"
+        if kind == "safetensors":
+            library.save_file(made.state_dict(), path)
+        else:
+            made.save(path)
+    ran(tmp_path, path, made.with_precision(precision), "--precision", precision)
+    ran(tmp_path, path, made)
+
+
+def test_integers_of_a_file(torch, tmp_path):
+    """int8 unless something else is asked for."""
+    module = torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(torch.nn.LSTM(6, H)).eval(), {torch.nn.LSTM})
+    torch.jit.save(torch.jit.script(module), tmp_path / "w.pt")
+    lstm = fc.LSTM.from_torch(module)
+    assert lstm.precision == "int8"
+    ran(tmp_path, tmp_path / "w.pt", lstm)
+    ran(tmp_path, tmp_path / "w.pt", fc.LSTM.from_torch(module, precision="float32"), "--precision", "float32")
+
+
+def test_a_state_goes_on_in_another_precision(tmp_path):
+    lstm = fc.LSTM(6, H, seed=0)
+    lstm.save(tmp_path / "w.safetensors")
+    state, whole = None, np.random.default_rng(0).standard_normal((3, 8, 2, 6), np.float32)
+    for x, precision in zip(whole, ("int8", "float32", "bfloat16"), strict=True):
+        np.save(tmp_path / "x.npy", x)
+        for _ in range(2):  # over the same input a run starts again from the state before
+            assert main([
+                "lstm", "--weights", str(tmp_path / "w.safetensors"), str(tmp_path / "x.npy"), "-o",
+                str(tmp_path / "y.npy"), "--state", str(tmp_path / "s.npz"), "--precision", precision,
+            ]) == 0  # fmt: skip
+        y, state = lstm.with_precision(precision)(x, state)
+        np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), y, strict=True)
+
+
+def test_a_precision_that_does_not_fit(tmp_path, capsys):
+    fc.LSTM(6, H, dtype="float64", seed=0).save(tmp_path / "w.safetensors")
+    np.save(tmp_path / "x.npy", np.ones((3, 6)))
+    given = ["lstm", "--weights", str(tmp_path / "w.safetensors"), str(tmp_path / "x.npy")]
+    given += ["-o", str(tmp_path / "y.npy"), "--precision"]
+    assert main([*given, "int8"]) == 1
+    assert "precision 'int8' must go with dtype float32, got float64" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*given, "float16"])
+    assert "--precision: invalid choice: 'float16'" in capsys.readouterr().err
+    assert not (tmp_path / "y.npy").exists()
 
 
 ALONE = """

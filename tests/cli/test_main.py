@@ -1,7 +1,6 @@
 """The command line, as one types it."""
 
 import csv
-import datetime as dt
 import os
 import re
 import signal
@@ -23,34 +22,7 @@ from fastcell._cli import scan as _scan
 from fastcell._cli import tables as _tables
 from fastcell._cli.demo import rain, wettest_spells
 from tests.helpers import processes
-
-COLUMNS = ["--value", "v", "--control", "c", "--emit", "e"]
-
-
-def table(rows=1000, keys=None, seed=0):
-    rng = np.random.default_rng(seed)
-    columns = {
-        "v": rng.integers(-40, 40, rows) / 4,
-        "c": rng.choice([-1, 0, 1], rows),
-        "e": rng.integers(0, 2, rows),
-        "note": [f'text, "{k}"' for k in range(rows)],
-    }
-    if keys:
-        columns["k"] = rng.choice(keys, rows)
-    return pa.table(columns)
-
-
-def write(frame, path):
-    (pyarrow.csv.write_csv if path.suffix == ".csv" else pq.write_table)(frame, path)
-    return path
-
-
-def read(path):
-    return pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
-
-
-def scan(source, out, *options):
-    return main(["scan", str(source), *COLUMNS, "-o", str(out), *map(str, options)])
+from tests.helpers.commands import COLUMNS, by_hand, keyed, read, scan, steps, table, write
 
 
 def expected(frame):
@@ -209,23 +181,6 @@ def test_an_interrupt_leaves_the_old_output(tmp_path, monkeypatch, capsys):
 
 
 # ---- several keys, folders -------------------------------------------------------------------------------
-
-
-def keyed(rows=1000, seed=5):
-    rng = np.random.default_rng(seed)
-    frame = table(rows, keys=["a", "b", None], seed=seed)
-    days = [dt.date(2020, 1, 1), dt.date(2020, 1, 2), None]
-    return frame.append_column("d", pa.array(days).take(pa.array(rng.integers(0, 3, rows))))
-
-
-def by_hand(frame, names):
-    memories, y = {}, []
-    for row in frame.to_pylist():
-        key = tuple(row[name] for name in names)
-        a = memories.get(key, 0.0)
-        memories[key] = a + row["v"] if row["c"] == 1 else 0.0 if row["c"] == -1 else a
-        y.append(memories[key] if row["e"] == 1 else 0.0)
-    return y, memories
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -433,10 +388,6 @@ def lstm(weights, x, y, *options):
     return main(["lstm", "--weights", str(weights), str(x), "-o", str(y), *map(str, options)])
 
 
-def steps(*shape):
-    return np.random.default_rng(0).standard_normal(shape)
-
-
 @pytest.mark.parametrize("shape", [(50, 3, 6), (50, 6), (0, 3, 6), (50, 0, 6), (0, 6)], ids=str)
 @pytest.mark.parametrize("options", [{"num_layers": 2}, {"bidirectional": True, "num_layers": 2}], ids=str)
 def test_lstm_in_pieces_is_the_lstm(tmp_path, torch, monkeypatch, shape, options):
@@ -563,14 +514,14 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what a p
 
 @linux
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_an_lstm_takes_no_more_memory_for_more_steps_or_rows(tmp_path, torch, bidirectional):
-    torch_weights(torch, tmp_path / "w.pt", bidirectional=bidirectional)
+def test_an_lstm_takes_no_more_memory_for_more_steps_or_rows(tmp_path, bidirectional):
+    weights = tmp_path / "w.safetensors"  # PyTorch, which .pt needs, takes seconds to start
+    fc.LSTM(6, 5, bidirectional=bidirectional, seed=0).save(weights)
     given, peaks = tmp_path / "x.npy", []
     for count in (1000, 40_000):
         shape = (100, count, 6) if bidirectional else (count, 100, 6)
         np.lib.format.open_memmap(given, "w+", np.float32, shape)
-        weights = ("--weights", tmp_path / "w.pt", "--prefix", "encoder")
-        peaks.append(peak("lstm", *weights, given, "-o", tmp_path / "y.npy"))
+        peaks.append(peak("lstm", "--weights", weights, given, "-o", tmp_path / "y.npy"))
     assert given.stat().st_size > 95e6
     assert peaks[1] < peaks[0] + 60, "MiB"
 

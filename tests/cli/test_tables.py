@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import fastcell as fc
 from fastcell.__main__ import main
 from fastcell._cli import tables as _tables
-from tests.cli.test_main import by_hand, read, scan, table
-from tests.frames.test_frames import KINDS, ROLES, collected, rows, y_of
+from tests.helpers.commands import by_hand, read, scan, table
+from tests.helpers.frames import KINDS, ROLES, collected, rows, y_of
 
 
 def write_csv(path, records, newline="\n"):

@@ -98,3 +98,17 @@ def gated_rounding(x, f, i, o, state):
         sizes[t] = memory
     steps = 2 * (np.arange(len(x)) + 2) * np.finfo(np.float64).eps
     return steps * o * sizes, steps[-1] * sizes[-1]
+
+
+def agree_gated(actual, arrays, wanted, case=""):
+    """`agree`, but for one long column of floats, whose sums are grouped: within their rounding."""
+    y = np.asarray(wanted.y)
+    if y.dtype.kind != "f" or y.size != len(y) or len(y) < 512:
+        agree(actual, wanted, case)
+        return
+    bound, last = gated_rounding(*(np.ravel(array) for array in arrays), 0.0)
+    assert (actual.y.dtype, actual.y.shape) == (y.dtype, y.shape), case
+    assert actual.state.dtype == np.asarray(wanted.state).dtype, case
+    rounded = np.finfo(y.dtype).eps * np.abs(y.astype(np.float64))  # once an output
+    assert (np.abs(actual.y.astype(np.float64) - y) <= bound.reshape(y.shape) + rounded).all(), case
+    assert (np.abs(actual.state - wanted.state) <= last).all(), case

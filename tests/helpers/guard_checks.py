@@ -1,7 +1,8 @@
 """Every kernel on arrays that end, or begin, where memory does: `python guard_checks.py NAME ...`.
 
 An array lies against a page that may not be touched, so a read or a write of one lane too many ends the process; what
-else is on its pages must stay as it was. Answers are those on arrays that lie anywhere.
+else is on its pages must stay as it was. Answers are those on arrays that lie anywhere. This goes for arrays that are
+given and for those that the package makes, and each call must make as many as it is known to need.
 """
 
 import ctypes
@@ -9,14 +10,14 @@ import itertools
 import math
 import mmap
 import sys
+from functools import partial
+from types import ModuleType
 
 import numpy as np
 
 import fastcell as fc
 from fastcell._checks import round_up
-from fastcell.lstm import api as lstm
-from fastcell.lstm import driver
-from fastcell.scan import arguments, dispatch, small_calls
+from fastcell.scan import small_calls
 from fastcell.scan.gated_registers import GROUP, SEGMENT
 from fastcell.simd.vector import LANES
 from tests.helpers import problems
@@ -73,10 +74,11 @@ class Pages:
                 raise AssertionError("memory beside an array was written")
 
 
-class Guarded:
+class Guarded(ModuleType):
     """NumPy, with what it allocates for the package against a forbidden page, too."""
 
     def __init__(self, pages, at_end):
+        super().__init__("numpy")
         self.pages, self.at_end = pages, at_end
 
     def __getattr__(self, name):
@@ -101,17 +103,22 @@ class Guarded:
         return self._like(np.array(*arguments, **options))
 
 
+MODULES = [module for name, module in sys.modules.items() if name.startswith("fastcell.") and hasattr(module, "np")]
+
+
 def _allocate(numpy):
-    for module in (arguments, dispatch, driver, lstm, small_calls):
+    """Every module of the package that is loaded takes this for NumPy, wherever in it arrays are made."""
+    for module in MODULES:
         module.np = numpy
 
 
-def _same(call, arrays, case):
-    """Assert that `call(*arrays)` gives the same bytes with the arrays against either end of their pages."""
+def same(call, arrays, own, case):
+    """Assert that `call(*arrays)` gives the same bytes with all arrays, at least `own` of its own, at ends of pages."""
     wanted = [part.tobytes() for part in call(*(x.copy(order="K") for x in arrays))]
     for at_end in (True, False):
         pages = Pages()
         placed = [pages.copy(x, at_end) for x in arrays]
+        given = len(pages.rooms)
         _allocate(Guarded(pages, at_end))
         try:
             parts = call(*placed)
@@ -119,6 +126,8 @@ def _same(call, arrays, case):
             _allocate(np)
         assert [part.tobytes() for part in parts] == wanted, f"{case}, at the {'end' if at_end else 'start'}"
         pages.check()
+        made = len(pages.rooms) - given
+        assert made >= own, f"{case}: {made} arrays of its own are guarded, {own} expected"
 
 
 def _strided(x):
@@ -135,6 +144,8 @@ LAYOUTS = {
     "strided": _strided,
     "upside down": lambda x: np.ascontiguousarray(x[::-1])[::-1],
 }
+OWN = {"scan": 1, "keys": 2, "rows": 2, "lstm": 3, "layer": 6}
+"""What a call makes at least: memories; h, c and scratch; a layer's weights as the kernels want them."""
 SMALL = small_calls.SMALL
 STEPS = 1, 3, 4, 5, LANES - 1, LANES, LANES + 1, 127, 130
 COLUMNS = 1, 2, LANES // 2 - 1, LANES // 2 + 1, LANES - 1, LANES, LANES + 1, 2 * LANES - 1, 2 * LANES + 3
@@ -151,11 +162,12 @@ def _toy(values, rules, small=0):
     dtype = values if values[0] == "f" else "int64"
     for (name, layout), T, B in itertools.product(LAYOUTS.items(), STEPS, COLUMNS):
         arrays = [layout(x) for x in problems.toy((T, B), values, rules)]
-        _same(call, [*arrays, layout(np.empty((T, B), dtype))], f"toy_scan {values} {name} ({T}, {B})")
+        same(call, [*arrays, layout(np.empty((T, B), dtype))], OWN["scan"], f"toy_scan {values} {name} ({T}, {B})")
     for step, T in itertools.product((1, 2, -1), LENGTHS):
         arrays = [np.repeat(x, 2)[::step][:T] if step == 2 else x[::step] for x in problems.toy((T,), values, rules)]
         for threads in (1, 2):
-            _same(lambda *a, n=threads: call(*a, threads=n), [*arrays, np.empty(T, dtype)], f"toy_scan {values} ({T},)")
+            threaded = partial(call, threads=threads)
+            same(threaded, [*arrays, np.empty(T, dtype)], OWN["scan"], f"toy_scan {values} ({T},)")
 
 
 def toy_float32():
@@ -180,10 +192,10 @@ def keys_and_rows():
             scan = fc.toy_scan(x1, x2, x3, keys=k)
             return scan.y, scan.state
 
-        _same(keyed, [*arrays, keys], f"keys ({T}, {B})")
+        same(keyed, [*arrays, keys], OWN["keys"], f"keys ({T}, {B})")
     for T in LENGTHS[:6]:
         rows = np.stack(problems.toy((T,), "float32", "float32"), 1)
-        _same(lambda x: [part + 0 for part in fc.toy_scan(x)], [rows], f"rows of {T}")
+        same(lambda x: [part + 0 for part in fc.toy_scan(x)], [rows], OWN["rows"], f"rows of {T}")
 
 
 def _gated(dtype):
@@ -195,21 +207,21 @@ def _gated(dtype):
         arrays = [layout(np.empty((T, B), dtype)) for _ in range(5)]
         for array, numbers in zip(arrays, problems.gates((T, B), dtype), strict=False):
             array[...] = numbers
-        _same(call, arrays, f"gated_scan {dtype} {name} ({T}, {B})")
+        same(call, arrays, OWN["scan"], f"gated_scan {dtype} {name} ({T}, {B})")
         if name == "C":
             arrays[1:3] = arrays[1][:, :1].copy(), arrays[2][:, :1].copy()  # one gate a step
-            _same(call, arrays, f"gated_scan {dtype} broadcast ({T}, {B})")
+            same(call, arrays, OWN["scan"], f"gated_scan {dtype} broadcast ({T}, {B})")
     for T in LENGTHS[:6]:
-        _same(call, [*problems.gates((T,), dtype), np.empty(T, dtype)], f"gated_scan {dtype} ({T},)")
+        same(call, [*problems.gates((T,), dtype), np.empty(T, dtype)], OWN["scan"], f"gated_scan {dtype} ({T},)")
     for T, threads in itertools.product((512, 513, 5 * GROUP - 1, 5 * GROUP + 7, SEGMENT, 2 * SEGMENT + 3), (1, 2)):
 
         def long(*arrays, count=threads):
             return call(*arrays, threads=count)
 
         arrays = [*problems.gates((T,), dtype), np.empty(T, dtype)]
-        _same(long, arrays, f"gated_scan {dtype} ({T},), {threads} threads")
+        same(long, arrays, OWN["scan"], f"gated_scan {dtype} ({T},), {threads} threads")
         arrays[1:3] = (np.full(1, number, dtype) for number in (0.9, 0.1))  # one gate for all steps
-        _same(long, arrays, f"gated_scan {dtype} ({T},), one gate, {threads} threads")
+        same(long, arrays, OWN["scan"], f"gated_scan {dtype} ({T},), one gate, {threads} threads")
 
 
 def gated_float32():
@@ -236,26 +248,27 @@ def _lstm(dtype, names):
         names, (3, max(lanes - 1, 3), lanes + (lanes < 3), lanes + 1, 2 * lanes + 1, 4 * lanes + 3)
     ):
         for I in (1, lanes, lanes + 1):
-            net = fc.LSTM(I, H, dtype=dtype, seed=0, **OPTIONS[name])
+            make = partial(fc.LSTM, I, H, dtype=dtype, seed=0, **OPTIONS[name])  # in each call: its weights, too
+            net = make()
             L, P, D = net.num_layers * net.directions, net.output_size, net.directions
             for T, B in ((1, 1), (3, 1), (4, 3), (3, 7), (2, 13)):
                 shapes = (T, B, I), (L, B, P), (L, B, H), (T, B, D * P)
                 arrays = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
                 lengths = np.arange(B) % (T + 1)
 
-                def whole(x, h, c, y, net=net):
-                    y, state = net(x, (h, c), out=y)
+                def whole(x, h, c, y, make=make):
+                    y, state = make()(x, (h, c), out=y)
                     return (y, *state)
 
-                def cut(x, h, c, y, ends, net=net):
-                    y, state = net(x, (h, c), lengths=ends, out=y, threads=2)
+                def cut(x, h, c, y, ends, make=make):
+                    y, state = make()(x, (h, c), lengths=ends, out=y, threads=2)
                     return (y, *state)
 
-                case = f"LSTM {dtype} {name} H={H} I={I} ({T}, {B})"
-                _same(whole, arrays, case)
-                _same(cut, [*arrays, lengths], f"{case} lengths")
+                case, own = f"LSTM {dtype} {name} H={H} I={I} ({T}, {B})", OWN["lstm"] + OWN["layer"] * L
+                same(whole, arrays, own, case)
+                same(cut, [*arrays, lengths], own, f"{case} lengths")
                 flipped = [arrays[0][::-1], *arrays[1:3], np.asfortranarray(arrays[3])]
-                _same(whole, flipped, f"{case} other strides")
+                same(whole, flipped, own, f"{case} other strides")
 
 
 def lstm_float32():
@@ -278,22 +291,23 @@ def _cells(dtype, names):
         options = {key: value for key, value in OPTIONS[name].items() if key not in ("bidirectional", "reverse")}
         options.pop("num_layers", None)
         for I in (1, lanes, lanes + 1):
-            cell = fc.LSTMCell(I, H, dtype=dtype, seed=0, **options)
+            make = partial(fc.LSTMCell, I, H, dtype=dtype, seed=0, **options)
+            cell = make()
             for rows in ((), (1,), (2,), (7,), (70,)):
                 shapes = (*rows, I), (*rows, cell.output_size), (*rows, H)
                 arrays = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
 
-                def in_place(x, h, c, cell=cell):
-                    cell.step(x, h, c)
+                def in_place(x, h, c, make=make):
+                    make().step(x, h, c)
                     return h, c
 
-                def compiled(x, h, c, cell=cell):
-                    fc.lstm_step(cell.params, x, h, c)
+                def compiled(x, h, c, make=make):
+                    fc.lstm_step(make().params, x, h, c)
                     return h, c
 
                 case = f"cell {dtype} {name} H={H} I={I} rows={math.prod(rows)}"
-                _same(in_place, arrays, case)
-                _same(compiled, arrays, f"{case} lstm_step")
+                same(in_place, arrays, OWN["layer"], case)
+                same(compiled, arrays, OWN["layer"], f"{case} lstm_step")
 
 
 def cell_float32():

@@ -10,7 +10,7 @@ import numpy as np
 import fastcell as fc
 from fastcell.scan import small_calls
 from fastcell.scan.gated_registers import GROUP, SEGMENT
-from tests.helpers import expected
+from tests.helpers import expected, lstms
 
 small = small_calls.SMALL
 small_calls.SMALL = 0  # the kernels for large arrays are checked on small ones
@@ -182,32 +182,95 @@ def gated_column():
         expected.agree(fc.gated_scan(x, 1.0, 1.0, 1.0), expected.gated(x, 1.0, 1.0, 1.0))
 
 
-def lstm():
-    """Every tile and tail: 1 to 13 rows; units, inputs and projections around the vectors; both special and plain."""
-    from tests.lstm import test_lstm
+def _lstm(dtypes, **options):
+    for dtype in dtypes:
+        for H, P in ((9, 0), (40, 7)):
+            net = fc.LSTM(5, H, 2, bidirectional=True, proj_size=P, dtype=dtype, seed=H, **options)
+            for B in (1, 2, 5, 13):
+                lstms.check(net, lstms.normal((3, B, 5), dtype, B), lengths=[3, 1, 2, 0, 3][:B] + [2] * (B - 5))
 
-    for options in ({}, {"peepholes": True, "clip": 0.5, "activations": ("hard_sigmoid", "softsign", "elu")}):
-        for dtype in ("float32", "float64"):
-            for H, P in ((9, 0), (40, 7)):
-                cell = fc.LSTM(5, H, 2, bidirectional=True, proj_size=P, dtype=dtype, seed=H, **options)
-                for B in (1, 2, 5, 13):
-                    test_lstm.check(
-                        cell, test_lstm.normal((3, B, 5), dtype, B), lengths=[3, 1, 2, 0, 3][:B] + [2] * (B - 5)
-                    )
+
+def lstm_plain():
+    """Every tile and tail: 1 to 13 rows; units, inputs and projections around the vectors."""
+    _lstm(["float32"])
+
+
+def lstm_float64():
+    """The same, half as many to a vector."""
+    _lstm(["float64"])
+
+
+def lstm_special():
+    """The gates as one may ask for them."""
+    _lstm(["float32"], peepholes=True, clip=0.5, activations=("hard_sigmoid", "softsign", "elu"))
+
+
+def resets():
+    """Rows that begin with a learned state or go back to it, beside rows that go on."""
+    reset = (np.arange(12).reshape(4, 3) % 5 == 3).tolist()
+    for P in (0, 2):
+        start = lstms.normal((2, P or 5), seed=1), lstms.normal((2, 5), seed=2)
+        net = fc.LSTM(3, 5, 2, proj_size=P, initial_state=start, seed=0)
+        x, lists = lstms.normal((4, 3, 3)), [part.astype(float).tolist() for part in start]
+        given = tuple(lstms.normal((2, 3, part.shape[1]), seed=3) for part in start)
+        for state in (given, None):
+            y, (h, c) = net(x, state, reset=reset)
+            first = given if state is not None else [part[:, None].repeat(3, 1) for part in start]
+            wanted = lstms.by_oracle(net, x, first, reset=reset, initial_state=lists)
+            for name, got, want in zip("yhc", (y, h, c), wanted, strict=True):
+                assert np.abs(got - want).max() < 1e-5, f"{name}, projected to {P}"
+
+
+def streams():
+    """Keys and masks beside each row alone, whose steps are its own."""
+    net, rng = fc.LSTM(3, 9, 2, seed=0), np.random.default_rng(0)
+    x, keys, reset = lstms.normal((60, 3)), rng.integers(0, 7, 60), rng.random(60) < 0.2
+    y, (h, _) = net(x, keys=keys, reset=reset)
+    for k in range(7):
+        alone, (last, _) = net(x[keys == k], reset=reset[keys == k])
+        assert np.array_equal(alone, y[keys == k]), k
+        assert np.array_equal(last, h[:, k]), k
+    net = fc.LSTM(3, 9, bidirectional=True, seed=0)
+    x, mask = lstms.normal((9, 5, 3)), rng.random((9, 5)) < 0.6
+    y = net(x, mask=mask)[0]
+    for b in range(5):
+        assert np.array_equal(net(x[mask[:, b], b])[0], y[mask[:, b], b]), b
+    assert not y[~mask].any()
+
+
+def _steps(precision):
+    """Each step from the kernel's own state, since a rounding that tips would go on; blocks of inputs, projections."""
+    for I, H, P in ((3, 9, 0), (150, 7, 0), (2, 140, 5)):
+        net = fc.LSTM(I, H, proj_size=P, precision=precision, seed=1)
+        x, state = lstms.normal((3, 4, I), seed=I), None
+        for t in range(len(x)):
+            y, new = net(x[t : t + 1], state)
+            wanted = lstms.by_oracle(net, x[t : t + 1], state)
+            for name, got, want in zip("yhc", (y, *new), wanted, strict=True):
+                assert np.abs(got - want).max() < 2e-6, f"{name} at step {t} of {I} inputs, projected to {P}"
+            state = new
+
+
+def bfloat16():
+    """Products in bfloat16."""
+    _steps("bfloat16")
+
+
+def int8():
+    """Products in int8."""
+    _steps("int8")
 
 
 def cell():
     """Steps beside the whole sequence: rows alone and together, tails, two groups at once."""
-    from tests.lstm import test_lstm
-
     for H in (5, 9):
         net = fc.LSTM(3, H, seed=H)
         for B in (1, 2):
-            x = test_lstm.normal((4, B, 3), seed=B)
+            x = lstms.normal((4, B, 3), seed=B)
             h, c = np.zeros((B, H), np.float32), np.zeros((B, H), np.float32)
             for x_t in x:
                 net.cell().step(x_t, h, c)
-            _, wanted_h, wanted_c = test_lstm.by_oracle(net, x)
+            _, wanted_h, wanted_c = lstms.by_oracle(net, x)
             assert np.abs(h - wanted_h[0]).max() < 1e-5, f"h, {H} units, {B} rows"
             assert np.abs(c - wanted_c[0]).max() < 1e-5, f"c, {H} units, {B} rows"
 
@@ -216,7 +279,8 @@ CHECKS = {
     check.__name__: check
     for check in (
         columns, strips, registers, calls, sequence, overflowing_floats, keyed, integers, other_rules,
-        gated_columns, gated_strips, gated_keyed, gated_column, lstm, cell,
+        gated_columns, gated_strips, gated_keyed, gated_column, lstm_plain, lstm_float64, lstm_special, resets,
+        streams, bfloat16, int8, cell,
     )
 }  # fmt: skip
 

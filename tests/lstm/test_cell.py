@@ -11,36 +11,9 @@ import pytest
 from numba import njit, prange
 
 import fastcell as fc
-from tests.helpers import processes
-from tests.lstm.test_lstm import normal
-
-OPTIONS = {
-    "plain": {},
-    "projection": {"proj_size": 5},
-    "peepholes, clip": {"peepholes": True, "clip": 0.5},
-    "coupled": {"coupled": True},
-    "activations": {"activations": ("hard_sigmoid", "softsign", ("elu", 0.5))},
-    "no bias": {"bias": False},
-}
-
-
-def states(lstm, rows, layers=()):
-    """Random (h, c) of one step: rows is () or (B,)."""
-    shapes = (*layers, *rows, lstm.output_size), (*layers, *rows, lstm.hidden_size)
-    return tuple(normal(shape, lstm.dtype, seed) for seed, shape in enumerate(shapes))
-
-
-def whole(lstm, x, h, c):
-    """A call over the sequence, with states without an axis of layers."""
-    rows = x.shape[1:-1]
-    y, (h, c) = lstm(x, (h.reshape(1, *h.shape), c.reshape(1, *c.shape)), threads=1)
-    return y, h.reshape(*rows, -1), c.reshape(*rows, -1)
-
-
-@njit
-def through(params, x, h, c):
-    for t in range(len(x)):
-        fc.lstm_step(params, x[t], h, c)
+from fastcell.lstm.layout import LAYER
+from tests.helpers.cells import OPTIONS, states, through, whole
+from tests.helpers.lstms import normal
 
 
 @pytest.mark.parametrize("rows", [(), (1,), (2,), (7,), (70,)])
@@ -219,35 +192,6 @@ def test_agents_in_parallel():
     np.testing.assert_array_equal(c, last_c)
 
 
-USER = """
-import numpy as np
-from numba import njit
-import fastcell as fc
-
-def make(token):
-    @njit(cache=True)
-    def run(params, x, h, c):
-        fc.lstm_step(params, x, h, c)
-        return token
-    return run
-
-if __name__ == "__main__":
-    cell = fc.LSTMCell(3, 5, seed=0)
-    x, h, c = np.ones(3, "f"), np.zeros(5, "f"), np.zeros(5, "f")
-    run = make(fc.CACHE_TOKEN)
-    run(cell.params, x, h, c)
-    assert (h == cell(x)[0]).all()
-    print(sum(run.stats.cache_hits.values()))
-"""
-
-
-def test_a_user_s_cached_function(tmp_path):
-    (tmp_path / "user.py").write_text(USER)
-    folder = str(tmp_path / "cache")
-    hits = [processes.python(str(tmp_path / "user.py"), NUMBA_CACHE_DIR=folder) for _ in range(2)]
-    assert [run.stdout.strip() for run in hits] == ["0", "1"], hits[-1].stderr
-
-
 def _read_only(x):
     x = x.copy()
     x.flags.writeable = False
@@ -333,9 +277,10 @@ def test_lstm_step_takes_strided_rows_and_refuses_other_params():
     with pytest.raises(TypeError, match="params must be a cell's or an LSTM's params"):
         fc.lstm_step((1, 2), x, h, c)
     other = lstm.cell().params
-    wider = other._replace(w_x=np.zeros((1, 3, 4, 3), "f"))
-    with pytest.raises(ValueError, match="packed for vectors of another width"):
-        fc.lstm_step(wider, x, h[0], c[0])
+    stale = other._replace(block=other.block.copy())
+    stale.block[8 * LAYER.index("build")] ^= 1
+    with pytest.raises(ValueError, match="packed for another build or CPU"):
+        fc.lstm_step(stale, x, h[0], c[0])
 
 
 def test_one_value_has_no_stride_that_matters():

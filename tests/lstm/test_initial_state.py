@@ -10,8 +10,8 @@ import pytest
 
 import fastcell as fc
 from fastcell import oracle
-from tests.helpers.numpy_lstm import refuses
-from tests.lstm.test_lstm import TOLERANCE, by_oracle, normal
+from tests.helpers.imported import refuses
+from tests.helpers.lstms import TOLERANCE, by_oracle, normal
 
 OPTIONS = {
     "plain": {},

@@ -1,6 +1,5 @@
 """The LSTM against the oracle, and what holds of every LSTM: same bits however it is cut, rows apart, errors."""
 
-import math
 import os
 
 import numpy as np
@@ -9,93 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastcell as fc
-from fastcell import oracle
-
-FUNCTIONS = {
-    "sigmoid": oracle.sigmoid,
-    "tanh": math.tanh,
-    "relu": lambda x: max(x, 0.0),
-    "hard_sigmoid": lambda x, alpha=0.2, beta=0.5: min(max(alpha * x + beta, 0.0), 1.0),  # in this order NaN stays
-    "softsign": lambda x: math.copysign(1.0, x) if math.isinf(x) else x / (1 + abs(x)),
-    "leaky_relu": lambda x, alpha=0.01: x if x >= 0 else alpha * x,
-    "elu": lambda x, alpha=1.0: x if x >= 0 else alpha * math.expm1(x),
-    "softplus": lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))),
-    "affine": lambda x, alpha=1.0, beta=0.0: alpha * x + beta,
-    "threshold": lambda x, alpha=1.0: 0.0 if x < alpha else x,
-    "scaled_tanh": lambda x, alpha=1.0, beta=1.0: alpha * math.tanh(beta * x),
-    "identity": lambda x: x,
-}
-# float64: the rounding of sums of some tens of terms of size 1; float32: the same, with activations of 4 ulp
-TOLERANCE = {"float32": 3e-6, "float64": 1e-13}
-
-
-def function(entry):
-    name, *numbers = (entry,) if isinstance(entry, str) else entry
-    return lambda x: FUNCTIONS[name](x, *numbers)
-
-
-def by_oracle(lstm, x, state=None, **options):
-    """The oracle's answer as float64 arrays, (T, B, I) in."""
-    T, B, _ = x.shape
-    weights = {name: array.astype(float).tolist() for name, array in lstm.state_dict().items()}
-    for name in list(weights):
-        if not len(weights[name]):
-            del weights[name]
-    if state is None:
-        L = lstm.num_layers * lstm.directions
-        state = np.zeros((L, B, lstm.output_size)), np.zeros((L, B, lstm.hidden_size))
-    y, (h, c) = oracle.lstm(
-        x.astype(float).tolist(), weights, [np.asarray(part, float).tolist() for part in state],
-        reverse=lstm.reverse, coupled=lstm.coupled, clip=lstm.clip,
-        activations=[function(entry) for entry in lstm.activations], **options,
-    )  # fmt: skip
-    width = lstm.directions * lstm.output_size
-    return np.array(y, float).reshape(T, B, width), np.array(h, float), np.array(c, float)
-
-
-def check(lstm, x, state=None, **options):
-    y, (h, c) = lstm(x, state, **options)
-    wanted = by_oracle(lstm, x, state, **options)
-    for name, got, want in zip("yhc", (y, h, c), wanted, strict=True):
-        assert got.dtype == lstm.dtype, name
-        assert got.shape == want.shape, name
-        scale = np.maximum(1, np.abs(want))
-        np.testing.assert_array_less(
-            np.abs(got - want) / scale, TOLERANCE[lstm.dtype.name], err_msg=f"{name} of {lstm}"
-        )
-    return y, h, c
-
-
-def normal(shape, dtype="float32", seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-
-
-BOUNDED = st.sampled_from(
-    ["sigmoid", "tanh", "hard_sigmoid", "softsign", ("scaled_tanh", 0.5, 0.7), ("hard_sigmoid", 0.3)]
-)
-ANY = st.sampled_from([*FUNCTIONS, ("leaky_relu", 0.2), ("elu", 0.5), ("affine", 0.5, 0.1), ("threshold", 0.1)])
-
-
-@st.composite
-def configurations(draw):
-    H = draw(st.sampled_from([1, 2, 5, 7, 8, 9, 15, 16, 17, 33]))
-    both = draw(st.booleans())
-    special = draw(st.booleans())
-    return {
-        "input_size": draw(st.sampled_from([0, 1, 2, 3, 8, 17])),
-        "hidden_size": H,
-        "num_layers": draw(st.integers(1, 3)),
-        "bias": draw(st.booleans()),
-        "bidirectional": both,
-        "proj_size": draw(st.integers(0, H - 1)) if draw(st.booleans()) else 0,
-        "reverse": not both and draw(st.booleans()),
-        "peepholes": special and draw(st.booleans()),
-        "coupled": special and draw(st.booleans()),
-        "clip": draw(st.sampled_from([None, 0.1, 1.0])) if special else None,
-        "activations": (draw(BOUNDED), draw(ANY), draw(ANY)) if special else ("sigmoid", "tanh", "tanh"),
-        "dtype": draw(st.sampled_from(["float32", "float64"])),
-        "seed": draw(st.integers(0, 9)),
-    }
+from tests.helpers.lstm_options import configurations
+from tests.helpers.lstms import FUNCTIONS, check, normal
 
 
 @settings(max_examples=int(os.environ.get("FASTCELL_EXAMPLES", "60")))

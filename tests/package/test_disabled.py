@@ -26,6 +26,7 @@ calls = {
     "LSTM.from_rules": lambda: fc.LSTM.from_rules(),
     "LSTMCell": lambda: fc.LSTMCell(3, 4, seed=0)(x),
     "lstm_step": lambda: fc.lstm_step(None, x[0], np.zeros(4, np.float32), np.zeros(4, np.float32)),
+    "verify": fc.verify,
     "warmup": fc.warmup,
 }
 for name, call in calls.items():
@@ -36,7 +37,7 @@ for name, call in calls.items():
 """
 NAMES = (
     "toy_scan", "toy_scan, keys", "gated_scan", "rules_to_gates", "toy_trace", "LSTM", "LSTM.trace", "LSTM.from_rules",
-    "LSTMCell", "lstm_step", "warmup",
+    "LSTMCell", "lstm_step", "verify", "warmup",
 )  # fmt: skip
 
 

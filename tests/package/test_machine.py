@@ -51,6 +51,7 @@ def afresh(monkeypatch):
         ("znver4", "-avx512f", 256, AVX2),
         ("znver4", "-avx512bf16", 512, AVX512 | {"avx512vnni"}),
         ("znver4", "-avx2", 128, {"avx", "fma"}),
+        ("haswell", "-fma", 128, {"avx", "avx2"}),
         ("haswell", "+avx512f,+avx512bw", 512, AVX512),
     ],
 )

@@ -17,7 +17,7 @@ FLOORS = [
     {"trace", "weights"},
     {"_model"},
     {"frames", "dask"},
-    {"_warmup"},
+    {"_verify", "_warmup"},
     {"_cli"},
     {"__init__", "__main__"},
 ]
@@ -26,11 +26,11 @@ FLOORS = [
 NAMES = {
     "fastcell": {
         "CACHE_TOKEN", "LSTM", "CellParams", "LSTMCell", "Scan", "ToyTrace", "Trace", "gated_scan", "lstm_step",
-        "oracle", "rules_to_gates", "toy_scan", "toy_step", "toy_trace", "warmup",
+        "oracle", "rules_to_gates", "toy_scan", "toy_step", "toy_trace", "verify", "warmup",
     },
     "fastcell.scan": {"Scan", "gated_scan", "rules_to_gates", "toy_scan", "toy_step"},
     "fastcell.lstm": {"LSTM", "CellParams", "LSTMCell", "lstm_step"},
-    "fastcell.frames": {"Frames", "gated_scan", "toy_scan"},
+    "fastcell.frames": {"Frames", "gated_scan", "lstm", "toy_scan"},
     "fastcell.dask": {"gated_scan", "lstm", "toy_scan"},
 }  # fmt: skip
 METHODS = {

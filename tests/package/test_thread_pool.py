@@ -140,11 +140,12 @@ from fastcell import _threads
 class Interrupt(Exception): pass
 def handler(number, frame):
     global interrupts
-    interrupts += 1
-    raise Interrupt
+    if inside:
+        interrupts += 1
+        raise Interrupt
 signal.signal(signal.SIGALRM, handler)
 interval, seconds, most = (float(text) for text in sys.argv[1:])
-interrupts = bad = 0
+bad, most_at_once = 0, 0
 stop = time.monotonic() + most
 while time.monotonic() < stop:
     running, waiting = [], threading.Barrier(2)
@@ -157,23 +158,22 @@ while time.monotonic() < stop:
         else:
             waiting.wait()
             signal.setitimer(signal.ITIMER_REAL, interval, interval)
+    interrupts, inside = 0, True
     try:
-        try:
-            _threads.run(task, [(0, 1), (1, 2)])
-        finally:
-            at_work = len(running)
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        _threads.run(task, [(0, 1), (1, 2)])
     except Interrupt:
         pass
+    inside = False
+    at_work = [*running]
     signal.setitimer(signal.ITIMER_REAL, 0)
-    bad += at_work
-    if not interrupts: print("no interrupt")
-print(bad, interrupts > 1)
+    bad += len(at_work)
+    most_at_once = max(most_at_once, interrupts)
+print(bad, most_at_once > 0)
 """
 
 
 @ON_UNIX
-@pytest.mark.parametrize(("interval", "seconds"), [(0.1, 0.55), (0.001, 0.05)])
+@pytest.mark.parametrize(("interval", "seconds"), [(0.1, 0.55), (0.001, 0.05), (0.00003, 0.01)])
 def test_no_interrupt_lets_a_call_out_before_its_threads(interval, seconds):
     run = processes.python("-c", STUBBORN, str(interval), str(seconds), "1")
     assert (run.returncode, run.stdout) == (0, "0 True\n"), run.stderr
@@ -236,6 +236,8 @@ def test_the_first_calls_of_many_threads_share_one_pool():
 
     def call(_):
         together.wait()
+        pieces = [(k, k + 1) for k in range(64)]
+        assert _threads.run(lambda first, last: time.sleep(0.005) or first, pieces) == [*range(64)]
         return [fc.toy_scan(x1, x2, x3, threads=64).y for _ in range(3)]
 
     with ThreadPoolExecutor(32) as pool:
@@ -246,10 +248,12 @@ def test_the_first_calls_of_many_threads_share_one_pool():
 
 
 def test_threads_are_used_again():
+    def started():
+        return sum(thread.name == "fastcell" for thread in threading.enumerate())
+
+    before = started()  # those of other tests' pools, too
     with ThreadPoolExecutor(1) as other:
         for _ in range(20):
             other.submit(_threads.run, lambda first, last: time.sleep(0.001), PIECES).result()
-    idle = {id(helper) for helper in _threads._pool.idle}
-    names = [thread.name for thread in threading.enumerate() if thread.name == "fastcell"]
-    assert len(idle) == len(_threads._pool.idle)
-    assert 1 <= len(names) <= 64 + 64
+    assert 1 <= started() < before + 40  # of 100 that helped, were each a new one; some may be late
+    assert len({id(helper) for helper in _threads._pool.idle}) == len(_threads._pool.idle)

@@ -118,21 +118,6 @@ def test_toy_scan_is_the_oracle(shape, dtypes):
         assert before == [x.tobytes() for x in given], f"{layout}: an input was modified"
 
 
-def check_gated(scan, arrays, wanted, case):
-    """The oracle's bits, but for one long column of floats: within the rounding of float64 sums."""
-    x, *gates = arrays
-    columns = x.size // max(len(x), 1)
-    if columns != 1 or len(x) < 512 or not any(array.dtype.kind == "f" for array in arrays):
-        return expected.agree(scan, wanted, case)
-    bound, last = expected.gated_rounding(x.ravel(), *(gate.ravel() for gate in gates), 0.0)
-    assert (scan.y.dtype, scan.y.shape) == (wanted.y.dtype, wanted.y.shape), case
-    assert (np.asarray(scan.state).dtype, np.shape(scan.state)) == (np.float64, x.shape[1:]), case
-    rounded = np.finfo(np.float32).eps / 2 * np.abs(wanted.y.ravel()) if wanted.y.dtype == np.float32 else 0.0
-    error = np.abs(scan.y.astype(np.float64) - wanted.y).ravel()
-    assert (error <= bound + rounded * 2).all(), f"{case}: off by {error.max()}"
-    assert np.abs(scan.state - wanted.state).max() <= last, case
-
-
 @pytest.mark.parametrize("dtypes", GATED_DTYPES, ids="-".join)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_gated_scan_is_the_oracle(shape, dtypes):
@@ -142,7 +127,8 @@ def test_gated_scan_is_the_oracle(shape, dtypes):
         given = [lay_out(x) for x in arrays]
         before = [x.tobytes() for x in given]
         for threads in THREADS:
-            check_gated(fc.gated_scan(*given, threads=threads), arrays, wanted, f"{layout}, {threads} threads")
+            scan = fc.gated_scan(*given, threads=threads)
+            expected.agree_gated(scan, arrays, wanted, f"{layout}, {threads} threads")
         assert before == [x.tobytes() for x in given], f"{layout}: an input was modified"
 
 

@@ -9,7 +9,7 @@ from numba import njit
 from fastcell._checks import round_up
 from fastcell._jit import VECTOR_BITS
 from fastcell.scan.blocks import NARROW
-from fastcell.simd.tiles import load_bytes, load_square, multiply_add, store_square, transpose
+from fastcell.simd.tiles import load_bytes, load_square, store_square, transpose
 from fastcell.simd.vector import (
     LANES,
     add_overflows,
@@ -417,13 +417,20 @@ def test_address_and_prefetch():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", [bits for bits in (128, 256) if bits != VECTOR_BITS])
-def test_other_vector_widths(bits, tmp_path):
+def test_other_vector_widths(bits):
     """This module and some checks of the kernels, in processes whose vectors are not this machine's."""
-    environment = {"FASTCELL_VECTOR_BITS": str(bits), "NUMBA_CACHE_DIR": str(tmp_path)}
     options = ["-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", "--tb=short"]
     for arguments in (["-m", "pytest", *options, __file__], [processes.CHECKS]):
-        result = processes.python(*arguments, **environment)
+        result = processes.python(*arguments, FASTCELL_VECTOR_BITS=str(bits))
         assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["0", "1", "2"])
+def test_less_optimized(level):
+    environment = {"NUMBA_OPT": level, "FASTCELL_VECTOR_BITS": "128", "FASTCELL_CACHE": "0"}
+    result = processes.python(processes.CHECKS, "columns", "gated_columns", "lstm_plain", "cell", **environment)
+    assert result.returncode == 0, result.stderr[-2000:]
 
 
 @njit
@@ -452,30 +459,6 @@ def test_registers_parts_of_them_and_polynomials(dtype):
         stored = np.where(np.arange(lanes) < count, x, 99)
         wanted = [1 + 2 * x + 3 * x * x, 2 * x + y, x * y + 0.5, x, 0 * x, first, stored]
         np.testing.assert_array_equal(out, np.stack(wanted).astype(dtype))
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize(("rows", "groups"), [(6, 1), (3, 1), (1, 1), (1, 4), (2, 3)], ids=str)
-def test_multiply_add_is_one_chain_of_fma(rows, groups, dtype):
-    @njit
-    def run(start, start_row, to, to_row, w, w_group, rows_at, offset, steps, like):
-        multiply_add(start, start_row, to, to_row, w, w_group, rows_at, offset, steps, like, rows, groups)
-
-    lanes = VECTOR_BITS // (8 * np.dtype(dtype).itemsize)
-    rng = np.random.default_rng(0)
-    for steps in (0, 1, 5):
-        w = rng.integers(-9, 9, (groups, steps, 4, lanes)).astype(dtype)
-        x = rng.integers(-9, 9, (rows, steps + 3)).astype(dtype)
-        start = rng.integers(-9, 9, (rows, groups, 4, lanes)).astype(dtype)
-        out = np.full((rows + 1, groups, 4, lanes), 99, dtype)
-        table = np.array([int(address(x)) + r * x.strides[0] for r in range(rows)])
-        run(
-            address(start), start.strides[0], address(out), out.strides[0], address(w), w.strides[0], address(table),
-            2 * x.itemsize, steps, x.dtype.type(0),
-        )  # fmt: skip
-        wanted = start + np.einsum("gkvl,rk->rgvl", w, x[:, 2 : 2 + steps])
-        np.testing.assert_array_equal(out[:rows], wanted)
-        assert (out[rows] == 99).all()
 
 
 @njit

@@ -17,21 +17,11 @@ import pytest
 import fastcell as fc
 from fastcell import _memory
 from fastcell.__main__ import main
-from tests.cli import test_main
+from tests.helpers import commands
 
-pytestmark = pytest.mark.usefixtures("limited")
+pytestmark = pytest.mark.usefixtures("limited", "nothing_large")
 
 FEW = 1 << 24  # memories that keys may ask for, however few rows there are
-
-
-@pytest.fixture(autouse=True)
-def nothing_large_is_allocated():
-    """What Python and NumPy allocate, lazily mapped memory too; `limited` holds the rest."""
-    tracemalloc.start()
-    yield
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2**29, f"{peak / 2**20:.0f} MiB"
 
 
 def wide(shape, dtype="f4"):
@@ -307,7 +297,7 @@ def test_simulations_that_fit_no_memory(capsys, option, number):
 @pytest.fixture
 def files(tmp_path):
     fc.LSTM(6, 5, seed=0).save(tmp_path / "w.safetensors")
-    np.save(tmp_path / "x.npy", test_main.steps(20, 2, 6))
+    np.save(tmp_path / "x.npy", commands.steps(20, 2, 6))
     return tmp_path
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import fastcell as fc
 from tests.helpers import draws, expected, processes
-from tests.lstm.test_lstm import by_oracle
+from tests.helpers.lstms import by_oracle
 
 ROOM = 1 << 32  # bytes beside what is mapped already: enough to compile, too little for the sizes below
 
@@ -250,7 +250,11 @@ LSTMS = [
     fc.LSTM(3, 5, seed=0),
     fc.LSTM(2, 17, 2, bidirectional=True, proj_size=3, seed=1),
     fc.LSTM(1, 8, dtype="float64", seed=2),
+    fc.LSTM(4, 9, precision="bfloat16", seed=3),
+    fc.LSTM(2, 6, proj_size=4, precision="int8", seed=4),
 ]
+# sums in another order; and a rounding that tips, by 2**-8 of an operand or by 1 / 127 of a row's largest, and goes on
+CLOSE = {"float32": 2e-5, "float64": 1e-12, "bfloat16": 1e-2, "int8": 5e-2}
 
 
 def real_and_small(x):
@@ -278,16 +282,21 @@ def test_lstm(data):
         given["state"] = draw(st.one_of(st.just(pair), st.just(pair), st.just(pair), JUNK, st.just(pair[:1])))
     given["lengths"] = draw(st.one_of(st.none(), arrays((B,), ("i8", "u1", "i2"), values=list(range(T + 1)))))
     given["reset"] = draw(st.one_of(st.none(), st.none(), arrays(lead, ("?",), values=[False, True])))
+    given["mask"] = draw(st.one_of(st.none(), st.none(), arrays(lead, ("?",), values=[False, True])))
+    given["keys"] = None
+    if unbatched:
+        given["keys"] = draw(st.one_of(st.none(), arrays((T,), ("i8", "u1", "i2"), values=[0, 1, 2, 5])))
     options = {"threads": draw(THREADS), "batch_first": first}
     out = draw(outs((*lead, D * net.output_size), net.dtype, [given["x"]]))
-    names = ["x ", "state", "lengths", "reset", "threads", "out"]
+    names = ["x ", "state", "lengths", "reset", "mask", "keys", "threads", "out"]
+    kept = {name: given[name] for name in ("lengths", "reset", "mask", "keys")}
     parts = (
         given | {"h": given["state"][0], "c": given["state"][-1]}
         if isinstance(given["state"], tuple) and given["state"]
         else given
     )
     answer = attempt(
-        lambda: net(*list(given.values())[:2], lengths=given["lengths"], reset=given["reset"], out=out, **options),
+        lambda: net(*list(given.values())[:2], **kept, out=out, **options),
         parts,
         out,
         names,
@@ -300,14 +309,15 @@ def test_lstm(data):
     if np.ndim(given["x"]) != 3 or not T or not B or np.size(given["x"]) > 200 or not all(map(real_and_small, values)):
         return
     x = np.asarray(given["x"], net.dtype)
-    reset = given["reset"]
+    reset, mask = (None if part is None else np.asarray(part) for part in (given["reset"], given["mask"]))
     if first:
-        x, y, reset = x.transpose(1, 0, 2), np.swapaxes(y, 0, 1), None if reset is None else np.asarray(reset).T
+        x, y = x.transpose(1, 0, 2), np.swapaxes(y, 0, 1)
+        reset, mask = (None if part is None else part.T for part in (reset, mask))
     state = None if given["state"] is None else [np.asarray(part, net.dtype) for part in given["state"]]
     lengths = None if given["lengths"] is None else np.asarray(given["lengths"]).tolist()
-    wanted = by_oracle(net, x, state, lengths=lengths, reset=reset)
+    wanted = by_oracle(net, x, state, lengths=lengths, reset=reset, mask=mask)
     for got, want in zip((y, h, c), wanted, strict=True):
-        np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 if net.dtype == "float32" else 1e-12)
+        np.testing.assert_allclose(got, want, rtol=0, atol=CLOSE[net.precision])
 
 
 CELLS = [fc.LSTMCell(3, 5, seed=0), fc.LSTMCell(2, 17, proj_size=3, seed=1)]

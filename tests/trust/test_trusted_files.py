@@ -12,9 +12,8 @@ import pytest
 
 import fastcell as fc
 from fastcell.__main__ import main
-from tests.cli import test_main
-from tests.cli.test_main import scan, write
-from tests.helpers import draws
+from tests.helpers import commands, draws
+from tests.helpers.commands import scan, write
 
 DRAWS = draws.examples(100)
 
@@ -62,7 +61,7 @@ TABLES = {
 @pytest.mark.parametrize("name", TABLES)
 def test_damaged_tables(tmp_path, capsys, name):
     source, out, state = tmp_path / name, tmp_path / "out.parquet", tmp_path / "state"
-    TABLES[name](test_main.keyed(300), source)
+    TABLES[name](commands.keyed(300), source)
 
     def run():
         return scan(source, out, "--by", "k", "d", "--state", state)
@@ -72,7 +71,7 @@ def test_damaged_tables(tmp_path, capsys, name):
 
 
 def test_damaged_states_of_scan(tmp_path, capsys):
-    source, out, state = write(test_main.keyed(300), tmp_path / "in.csv"), tmp_path / "out.csv", tmp_path / "state"
+    source, out, state = write(commands.keyed(300), tmp_path / "in.csv"), tmp_path / "out.csv", tmp_path / "state"
 
     def run():
         return scan(source, out, "--by", "k", "d", "--state", state)
@@ -84,7 +83,7 @@ def test_damaged_states_of_scan(tmp_path, capsys):
 @pytest.mark.parametrize("name", ["in.csv", "in.parquet", "state"])
 def test_names_that_are_no_text(tmp_path, capsys, name):
     source, out, state = tmp_path / ("in.csv" if name == "state" else name), tmp_path / "out.csv", tmp_path / "state"
-    write(test_main.keyed(300), source)
+    write(commands.keyed(300), source)
     for code in (0, 1):
         assert scan(source, out, "--by", "k", "d", "--state", state) == code
         victim = tmp_path / name
@@ -97,7 +96,7 @@ def test_names_that_are_no_text(tmp_path, capsys, name):
 def test_damaged_arrays_and_states_of_lstm(tmp_path, capsys, victim):
     fc.LSTM(6, 5, seed=0).save(tmp_path / "w.safetensors")
     x, y, state = tmp_path / "x.npy", tmp_path / "y.npy", tmp_path / (victim if victim[0] == "s" else "s.npz")
-    np.save(x, test_main.steps(20, 2, 6))
+    np.save(x, commands.steps(20, 2, 6))
 
     def run():
         weights = str(tmp_path / "w.safetensors")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import fastcell as fc
-from tests.lstm.test_cell import OPTIONS, states, through, whole
-from tests.lstm.test_lstm import FUNCTIONS, TOLERANCE, by_oracle, normal
+from tests.helpers.cells import OPTIONS, states, through, whole
+from tests.helpers.lstms import FUNCTIONS, TOLERANCE, by_oracle, normal
 
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 STACKS = {

@@ -5,7 +5,7 @@ import pytest
 
 import fastcell as fc
 from fastcell.weights import from_flax
-from tests.helpers.numpy_lstm import CLOSE, refuses, well_formed
+from tests.helpers.imported import CLOSE, refuses, well_formed
 
 T, B, I, H = 6, 3, 4, 5
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastcell.weights.hdf_claims import check
-from tests.helpers.numpy_lstm import refuses
+from tests.helpers.imported import refuses
 
 h5py = pytest.importorskip("h5py", reason="it writes the files that are damaged here")
 

@@ -5,8 +5,8 @@ import pytest
 
 import fastcell as fc
 from fastcell.weights import from_keras
+from tests.helpers.imported import CLOSE, refuses, well_formed
 from tests.helpers.keras_models import COPY_WARNING, H, I, model, random
-from tests.helpers.numpy_lstm import CLOSE, refuses, well_formed
 
 T, B = 7, 3
 
@@ -169,7 +169,8 @@ def test_a_functional_model_s_layers_are_found_by_what_feeds_them(keras):
     decoder = layers.LSTM(H, return_sequences=True, name="decoder")(start, initial_state=[h, c])
     made = keras.Model([x, start], decoder)
     refuses(lambda: from_keras(made), ValueError, "'encoder', 'decoder' that follow each other", "before 'decoder'")
-    assert fc.LSTM.from_keras(made, "decoder").num_layers == 1
+    with pytest.warns(UserWarning, match=r"^initial_state of layer 'decoder' is left out, as it comes from 'encoder'"):
+        assert fc.LSTM.from_keras(made, "decoder").num_layers == 1
     skip = keras.Model(x, two(layers.Add(name="sum")([one(x), layers.Dense(H)(x)])))
     refuses(lambda: from_keras(skip), ValueError, "'one', 'two' that follow each other: 'sum' comes before 'two'")
 
@@ -292,3 +293,78 @@ def test_other_dtypes(keras, dtype):
     well_formed(got, "float64" if dtype == "float64" else "float32", ["batch_first"])
     kernel = layer.cell.kernel.value.detach().double().numpy()
     np.testing.assert_array_equal(got["weights"]["weight_ih_l0"], kernel.T)
+
+
+def with_state(keras, source, wrap=lambda lstm: lstm):
+    """An LSTM called with a state, of two layers Dense, of an encoder, or of the layer below."""
+    L = keras.layers
+    x, other = keras.Input((T, I)), keras.Input((4, I))
+    if source == "dense":
+        y = x
+        state = [L.Dense(H, name=name)(keras.ops.mean(other, 1)) for name in ("h", "c")]
+    else:
+        below = L.LSTM(H, return_sequences=True, return_state=True, name="below")
+        y, *state = below(x if source == "below" else other)
+        y = y if source == "below" else x
+    y = wrap(L.LSTM(H, return_sequences=True, name="lstm"))(y, initial_state=state)
+    return keras.Model([x, other], y)
+
+
+LEFT_OUT = r"^initial_state of layer 'lstm' is left out, as it comes from {}: give it in each call as state=$"
+
+
+@pytest.mark.parametrize(("source", "told"), [("dense", "'c', 'h'"), ("encoder", "'below'"), ("below", "'below'")])
+@pytest.mark.parametrize("way", ["model", ".keras", ".h5"])
+def test_an_initial_state_that_a_model_computes_is_not_left_out_in_silence(keras, tmp_path, source, told, way):
+    made = with_state(keras, source)
+    given = made
+    if way != "model":
+        given = tmp_path / f"m{way}"
+        made.save(given)
+    with pytest.warns(UserWarning, match=LEFT_OUT.format(told)):
+        lstm = fc.LSTM.from_keras(given, *(["lstm"] if source == "encoder" else []))
+    x = [random(B, T, I, seed=1), random(B, 4, I, seed=2)]
+    if source == "dense":
+        run = keras.Model(made.inputs, made.get_layer("lstm")._inbound_nodes[0].input_tensors[1:])
+        state = [np.asarray(part.detach())[None] for part in run(x)]
+        y, _ = lstm(x[0], state)
+        np.testing.assert_allclose(y, answer(made, x), **CLOSE)
+    assert lstm.num_layers == 1 + (source == "below")
+
+
+def test_layers_that_are_called_with_x_alone_warn_of_nothing(keras):
+    x = keras.Input((T, I))
+    made = keras.Model(x, keras.layers.LSTM(H, return_sequences=True)(x, initial_state=None, training=False))
+    same_answer(keras, made, made)
+
+
+def test_a_model_whose_configuration_is_not_to_be_had(keras):
+    class Mine(keras.layers.Layer):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def call(self, x):
+            return self.function(x)
+
+    x = keras.Input((T, I))
+    made = keras.Model(x, keras.layers.LSTM(H, return_sequences=True)(Mine(lambda x: x)(x)))
+    with pytest.warns(UserWarning, match="has a layer without get_config, so it is not known whether its LSTM is call"):
+        same_answer(keras, made, made)
+
+
+def test_an_initial_state_of_keras_2_is_not_left_out_in_silence():
+    from fastcell.weights.keras_layers import start
+
+    assert start([[["x", 0, 0, {}], ["h", 0, 0, {}], ["c", 0, 1, {}]]]) == {"h", "c"}
+    assert start([["x", 0, 0, {"initial_state": [["h", 0, 0], ["c", 0, 1]]}]]) == {"h", "c"}
+    assert start([[["x", 0, 0, {}]], [["z", 0, 0, {"initial_state": [["h", 0, 0]]}]]]) == {"h"}
+    for none in (
+        [],
+        None,
+        [["x", 0, 0, {}]],
+        [[["x", 0, 0, {}]]],
+        [[["x", 0, 0, {"training": False}]]],
+        [[["x", 0, 0]]],
+    ):
+        assert start(none) is None

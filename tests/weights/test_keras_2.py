@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import fastcell as fc
+from benchmarks import numpy_lstm
 from fastcell.weights import from_keras
+from tests.helpers.imported import CLOSE, refuses, well_formed
+from tests.helpers.keras_2_files import as_lstm, cudnn, entry, keras_2, sequential, stored
 from tests.helpers.keras_models import H, I, random
-from tests.helpers.numpy_lstm import CLOSE, refuses, well_formed
-from tests.weights.test_keras_files import keras_2
 
 SIGMOID = ("sigmoid", "tanh", "tanh")
 HARD = (("hard_sigmoid", 0.2, 0.5), "tanh", "tanh")
@@ -18,44 +19,12 @@ def h5py():
     return pytest.importorskip("h5py", reason="from_keras reads files with h5py: pip install 'fastcell[weights]'")
 
 
-def cudnn(inputs=I, seed=0):
-    """Kernel, recurrent kernel and biases as CuDNNLSTM has them."""
-    return [random(inputs, 4 * H, seed=seed), random(H, 4 * H, seed=seed + 1), random(8 * H, seed=seed + 2)]
-
-
-def as_lstm(given):
-    """The same as an LSTM's: Keras reads each kernel in one order of memory and writes it in the other."""
-    k, r, b = given
-    gates = [np.asfortranarray(gate.T.reshape(gate.shape, order="F")) for gate in np.hsplit(k, 4)]
-    return [np.hstack(gates), np.hstack([gate.T for gate in np.hsplit(r, 4)]), b[: 4 * H] + b[4 * H :]]
-
-
 def same(got, wanted, dtype="float32"):
     well_formed(got, dtype, ["batch_first"])
     assert {k: v for k, v in got.items() if k != "weights"} == {k: v for k, v in wanted.items() if k != "weights"}
     assert list(got["weights"]) == list(wanted["weights"])
     for name, x in wanted["weights"].items():
         np.testing.assert_array_equal(got["weights"][name], x, strict=True)
-
-
-def entry(name="one", kind="LSTM", **config):
-    return {"class_name": kind, "config": {"name": name, "units": H, **config}}
-
-
-def sequential(*entries):
-    return {"class_name": "Sequential", "config": {"name": "sequential", "layers": list(entries)}}
-
-
-def stored(weights, name="one", sides=None):
-    """A layer's weights under the names that Keras 2 gives them."""
-    kinds = ("kernel:0", "recurrent_kernel:0", "bias:0")
-    if sides is None:
-        return {f"{name}/{kind}": x for kind, x in zip(kinds, weights, strict=False)}
-    return {
-        f"{name}/{side}_lstm/{kind}": x
-        for side, arrays in zip(sides, weights, strict=True)
-        for kind, x in zip(kinds, arrays, strict=False)
-    }
 
 
 def test_a_cudnnlstm_gate_by_gate():
@@ -110,17 +79,11 @@ def test_cudnnlstm_gives_the_lstm_s_answer(h5py, tmp_path):
     keras_2(h5py, path, sequential(entry(kind="CuDNNLSTM")), {"one": stored(cudnn())}, keras_version="2.2.4")
     y, _ = fc.LSTM.from_keras(path)(x)
     k, r, b = cudnn()
-    h = c = np.zeros((3, H))
-    for t in range(7):
-        parts = [
-            x[:, t] @ k[:, g].reshape(H, I).T.astype("f8") + h @ r[:, g].T + b[g] + b[4 * H :][g]
-            for g in (slice(n * H, (n + 1) * H) for n in range(4))
-        ]
-        i, f, o = (1 / (1 + np.exp(-parts[n])) for n in (0, 1, 3))
-        c = f * c + i * np.tanh(parts[2])
-        h = o * np.tanh(c)
-        assert y.dtype == np.float32
-        np.testing.assert_allclose(y[:, t], h, **CLOSE)
+    w_ih = np.vstack([gate.reshape(H, I) for gate in np.hsplit(k, 4)])
+    w_hh = np.vstack(np.hsplit(r, 4))
+    wanted = numpy_lstm.lstm(x.astype("f8").transpose(1, 0, 2), w_ih, w_hh, b[: 4 * H] + b[4 * H :])
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, wanted.transpose(1, 0, 2), **CLOSE)
 
 
 def test_a_cudnnlstm_without_its_biases_is_named(h5py, tmp_path):

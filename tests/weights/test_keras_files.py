@@ -9,8 +9,9 @@ import pytest
 import fastcell as fc
 from fastcell.weights import from_keras
 from tests.helpers import draws
+from tests.helpers.imported import refuses
+from tests.helpers.keras_2_files import keras_2
 from tests.helpers.keras_models import COPY_WARNING, H, I, model, random
-from tests.helpers.numpy_lstm import refuses
 
 pytestmark = COPY_WARNING
 
@@ -75,22 +76,6 @@ def test_a_file_of_weights_alone(keras, h5py, tmp_path):
     assert from_keras(path, ["one", "two"])["num_layers"] == 2
     model(keras, keras.layers.GRU(H)).save_weights(path)
     refuses(lambda: from_keras(path), ValueError, "source must have an LSTM layer, got no layer at all")
-
-
-def keras_2(h5py, path, config, groups, **attributes):
-    """A file as Keras 2 wrote it: a model's configuration, and a group of named weights for each layer."""
-    with h5py.File(path, "w") as file:
-        for name, value in attributes.items():
-            file.attrs[name] = value
-        if config is not None:
-            file.attrs["model_config"] = json.dumps(config)
-        top = file.create_group("model_weights") if config is not None else file
-        top.attrs["layer_names"] = [name.encode() for name in groups]
-        for name, weights in groups.items():
-            group = top.create_group(name)
-            group.attrs["weight_names"] = [each.encode() for each in weights]
-            for each, x in weights.items():
-                group[each] = x
 
 
 def test_files_of_keras_2(h5py, tmp_path):

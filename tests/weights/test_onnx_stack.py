@@ -7,11 +7,11 @@ import pytest
 
 import fastcell as fc
 from fastcell.weights import from_onnx
-from tests.helpers.numpy_lstm import CLOSE, B, H, I, T, random, refuses, run, well_formed
+from tests.helpers.imported import CLOSE, B, H, I, T, random, refuses, run, well_formed, widened
 
 onnx = pytest.importorskip("onnx", reason="from_onnx needs onnx: pip install 'fastcell[weights]'")
 
-from tests.weights.test_onnx import arrays, constant, joined, lstm, make, model, value  # noqa: E402, once onnx is there
+from tests.helpers.onnx_models import arrays, constant, joined, lstm, make, model, value  # noqa: E402, once onnx is there
 
 
 def stacked(layers, D=1, between="legacy", shape=(T, B, I), direction=None, first_rows=False, states=False):
@@ -253,9 +253,20 @@ def test_quantised_layers_are_a_stack_too():
         nodes.append(make("Squeeze", [f"y{k}", "one"], f"out{k}"))
         x = f"out{k}"
     got = from_onnx(model(nodes, given))
-    well_formed(got)
+    plain = widened(got)
+    well_formed(plain)
     assert got["num_layers"] == 2
-    np.testing.assert_array_equal(got["weights"]["weight_ih_l1"], np.full((4 * H, H), np.float32(2) * np.float32(0.01)))
+    values = np.full((4 * H, H), np.float32(2) * np.float32(0.01))
+    np.testing.assert_array_equal(plain["weights"]["weight_ih_l1"], values)
+    assert (got["weights"]["weight_hh_l1"].values == 4).all()
+    # A first layer of floats: none of them are rounded, unless it is asked for.
+    given |= {"W": random(1, 4 * H, I), "R": random(1, 4 * H, H)}
+    mixed = model([nodes[0], lstm(("X", "W", "R"), ("y0",)), *nodes[2:]], given)
+    got = from_onnx(mixed)
+    well_formed(widened(got, "float32"))
+    assert (got["weights"]["weight_hh_l1"].values == 4).all()
+    assert fc.LSTM.from_onnx(mixed).precision == "float32"
+    assert list(fc.LSTM.from_onnx(mixed, precision="int8").quantized()["weight_hh_l1"].scale) == [np.float32(0.01)] * 20
 
 
 def test_the_command_line_runs_a_stack(session, tmp_path):

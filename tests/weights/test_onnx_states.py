@@ -7,11 +7,11 @@ import pytest
 
 import fastcell as fc
 from fastcell.weights import from_onnx
-from tests.helpers.numpy_lstm import CLOSE, B, H, I, T, random, refuses, well_formed
+from tests.helpers.imported import CLOSE, B, H, I, T, random, refuses, well_formed
 
 onnx = pytest.importorskip("onnx", reason="from_onnx needs onnx: pip install 'fastcell[weights]'")
 
-from tests.weights.test_onnx import arrays, constant, joined, lstm, make, model, value  # noqa: E402, once onnx is there
+from tests.helpers.onnx_models import arrays, constant, joined, lstm, make, model, value  # noqa: E402, once onnx is there
 
 STATES = ("X", "W", "R", "B", "", "h", "c")
 FLOAT, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
@@ -155,7 +155,10 @@ def test_dynamic_quantize_lstm_has_them_too(session):
     got = from_onnx(proto)
     np.testing.assert_array_equal(got["initial_state"][0], h0[:, 0], strict=True)
     x = random(T, 1, I)
-    np.testing.assert_allclose(fc.LSTM.from_onnx(proto)(x)[0], joined(session(proto, X=x)[0]), rtol=0, atol=0.03)
+    for precision in (None, "float32"):
+        lstm = fc.LSTM.from_onnx(proto, precision=precision)
+        assert lstm.precision == (precision or "int8")
+        np.testing.assert_allclose(lstm(x)[0], joined(session(proto, X=x)[0]), rtol=0, atol=0.03)
 
 
 def test_an_input_of_the_model_is_a_call_s_state(session):

@@ -11,7 +11,7 @@ import pytest
 import fastcell as fc
 from fastcell.weights import from_safetensors
 from tests.helpers import draws
-from tests.helpers.numpy_lstm import B, H, I, P, T, random, refuses, state, well_formed
+from tests.helpers.imported import B, H, I, P, T, random, refuses, state, well_formed
 
 safetensors = pytest.importorskip("safetensors.numpy", reason="files need safetensors: pip install 'fastcell[weights]'")
 

@@ -1,10 +1,10 @@
-"""from_torch against PyTorch, through a plain LSTM in NumPy."""
+"""from_torch against PyTorch, through the oracle."""
 
 import numpy as np
 import pytest
 
 from fastcell.weights import from_torch
-from tests.helpers.numpy_lstm import CLOSE, KEYS, B, H, I, P, T, random, refuses, run, state, well_formed
+from tests.helpers.imported import CLOSE, KEYS, B, H, I, P, T, random, refuses, run, state, well_formed
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")  # that torch takes a slower path is no matter here

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastcell as fc
-from tests.helpers.numpy_lstm import CLOSE, B, H, I, T, random, refuses
+from tests.helpers.imported import CLOSE, B, H, I, T, random, refuses
 
 
 @pytest.mark.parametrize("batch_first", [True, False])

@@ -1,14 +1,16 @@
 """from_torch over what PyTorch's users have: checkpoints, parametrised and quantised modules, TorchScript, files."""
 
 import argparse
+import warnings
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 
 import fastcell as fc
+from fastcell.lstm.config import Quantized
 from fastcell.weights import from_torch
-from tests.helpers.numpy_lstm import CLOSE, B, H, I, T, random, refuses, run, state, well_formed
+from tests.helpers.imported import CLOSE, B, H, I, T, random, refuses, run, state, well_formed, widened
 
 # PyTorch has deprecated torch.jit and its own quantisation; what they made is still there.
 pytestmark = [
@@ -254,6 +256,31 @@ def test_a_script_of_a_cell_or_an_lstm_alone(torch, tmp_path):
         assert from_torch(script)["batch_first"] is True
 
 
+def test_a_frozen_script_of_what_is_not_read_there(torch, tmp_path):
+    class Holder(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x)
+
+    cell, lstm = Holder(torch.nn.LSTMCell(I, H)).eval(), Holder(torch.nn.LSTM(I, H)).eval()
+    dynamic = torch.ao.quantization.quantize_dynamic
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        whole, cells = dynamic(lstm, {torch.nn.LSTM}), dynamic(cell, {torch.nn.LSTMCell})
+    for model in (cell, whole, cells):
+        x = torch.zeros(*((T,) if model is whole else ()), B, I)
+        made = [torch.jit.freeze(torch.jit.script(model)), torch.jit.freeze(torch.jit.trace(model, x).eval())]
+        for script in made:
+            torch.jit.save(script, tmp_path / "a.pt")
+            for source in (script, tmp_path / "a.pt"):
+                refuses(
+                    lambda source=source: from_torch(source), ValueError, "as it was before torch.jit.freeze", "got"
+                )
+
+
 def per_channel(torch):
     return torch.ao.quantization.QConfig(
         activation=torch.ao.quantization.PlaceholderObserver.with_args(dtype=torch.float32),
@@ -261,12 +288,21 @@ def per_channel(torch):
     )
 
 
+def check_integers(got, weights):
+    """Assert that these arguments hold the very integers and scales of PyTorch's."""
+    assert got["precision"] == "int8"
+    for name, x in weights.items():
+        values, scale = got["weights"][name]
+        np.testing.assert_array_equal(values, x.int_repr().numpy() - np.int8(x.q_zero_point()), strict=True)
+        np.testing.assert_array_equal(scale, np.full(len(values), x.q_scale(), "f4"), strict=True)
+
+
 @pytest.mark.parametrize("kind", ["int8", "float16"])
 @pytest.mark.parametrize(
     "options",
     [{}, {"num_layers": 2, "bidirectional": True, "batch_first": True}],
 )
-def test_a_dynamically_quantised_lstm_is_widened(torch, tagger, tmp_path, kind, options):
+def test_a_dynamically_quantised_lstm(torch, tagger, tmp_path, kind, options):
     model = tagger(**options).eval()
     dtype = torch.qint8 if kind == "int8" else torch.float16
     quantised = torch.ao.quantization.quantize_dynamic(model, {torch.nn.LSTM}, dtype=dtype)
@@ -277,6 +313,9 @@ def test_a_dynamically_quantised_lstm_is_widened(torch, tagger, tmp_path, kind, 
     sources = {"module": quantised, "script": script, "file": tmp_path / "a.pt", "state": quantised.state_dict()}
     for name, source in sources.items():
         got = from_torch(source)
+        if kind == "int8":
+            check_integers(got, quantised.lstm.get_weight())
+            got = widened(got)
         well_formed(got, more=[] if name == "state" else ["batch_first"])
         assert got.get("batch_first", False) is (name != "state" and "batch_first" in options)
         assert (got["num_layers"], got["bidirectional"]) == (
@@ -287,8 +326,12 @@ def test_a_dynamically_quantised_lstm_is_widened(torch, tagger, tmp_path, kind, 
             np.testing.assert_array_equal(got["weights"][key], x.detach().numpy(), strict=True)
     with torch.no_grad():
         x = torch.from_numpy(random(B, T, I))
-        ours = fc.LSTM.from_torch(quantised)(x, batch_first=options.get("batch_first", False))[0]
-        np.testing.assert_allclose(ours, quantised(x).numpy(), rtol=0, atol=3e-2)  # there x and h are rounded, too
+        theirs = quantised(x).numpy()
+        for precision in (None, "float32"):
+            lstm = fc.LSTM.from_torch(quantised, precision=precision)
+            assert lstm.precision == (precision or {"int8": "int8", "float16": "float32"}[kind])
+            # there x and h are rounded to 8 bits, too, to steps of about a hundredth
+            np.testing.assert_allclose(lstm(x)[0], theirs, rtol=0, atol=3e-2)
     torch.save(quantised.state_dict(), tmp_path / "b.pt")
     refuses(lambda: from_torch(tmp_path / "b.pt"), ValueError, "source must be a file of tensors", "weights_only=False")
 
@@ -298,21 +341,55 @@ def test_quantised_tensors_and_cells(torch):
     for dtype in (torch.qint8, torch.float16):
         quantised = torch.ao.quantization.quantize_dynamic(cell, {torch.nn.LSTMCell}, dtype=dtype)
         for source in (quantised, quantised.state_dict()):
-            got = from_torch(source)["weights"]
+            got = from_torch(source)
+            if dtype is torch.qint8:
+                check_integers(got, {f"{name}_l0": x for name, x in quantised[0].get_weight().items()})
+                got = widened(got)
+            got = got["weights"]
             for name, x in quantised[0].get_weight().items():
                 wanted = x.dequantize() if x.is_quantized else x
                 np.testing.assert_array_equal(got[name + "_l0"], wanted.detach().numpy(), strict=True)
             np.testing.assert_array_equal(got["bias_hh_l0"], cell[0].bias_hh.detach().numpy(), strict=True)
+
+
+def test_quantised_tensors(torch):
     w = torch.from_numpy(random(4 * H, H))
     scales = w.abs().amax(1) / 127
     zeros = torch.zeros(4 * H, dtype=torch.int64)
-    for q in (
-        torch.quantize_per_tensor(w, 0.01, 3, torch.qint8),
-        torch.quantize_per_channel(w, scales, zeros, 0, torch.qint8),
-    ):
-        got = from_torch(state() | {"weight_hh_l0": q})
-        well_formed(got)
-        np.testing.assert_array_equal(got["weights"]["weight_hh_l0"], q.dequantize().numpy(), strict=True)
+    fitting = {
+        "tensor": torch.quantize_per_tensor(w, 0.02, 3, torch.qint8),
+        "unsigned": torch.quantize_per_tensor(w, 0.02, 128, torch.quint8),
+        "channel": torch.quantize_per_channel(w, scales, zeros, 0, torch.qint8),
+    }
+    others = {
+        "far zero": torch.quantize_per_tensor(w, 0.004, 0, torch.quint8),
+        "columns": torch.quantize_per_channel(w, scales[:H], zeros[:H], 1, torch.qint8),
+        "32 bits": torch.quantize_per_tensor(w, 0.02, 0, torch.qint32),
+    }
+    for name, q in (fitting | others).items():
+        # Of two weights one holds floats: they are not rounded unless it is asked for.
+        given = state() | {"weight_hh_l0": q}
+        got = from_torch(given)
+        assert isinstance(got["weights"]["weight_hh_l0"], Quantized) is (name in fitting)
+        plain = got if name == "32 bits" else widened(got, "float32")
+        well_formed(plain)
+        np.testing.assert_array_equal(plain["weights"]["weight_hh_l0"], q.dequantize().numpy(), strict=True)
+        lstm = fc.LSTM.from_torch(given)
+        assert lstm.precision == "float32"
+        np.testing.assert_array_equal(lstm(random(T, B, I))[0], fc.LSTM(**plain)(random(T, B, I))[0], strict=True)
+        small = fc.LSTM.from_torch(given, precision="int8")
+        if name in fitting:
+            zero = q.q_zero_point() if name != "channel" else 0
+            values, scale = small.quantized()["weight_hh_l0"]
+            np.testing.assert_array_equal(values, (q.int_repr().int() - zero).numpy().astype("i1"), strict=True)
+            wanted = scales.numpy() if name == "channel" else np.full(4 * H, 0.02, "f4")
+            np.testing.assert_array_equal(scale, wanted, strict=True)
+        # Where both are integers, so are the products.
+        both = given | {"weight_ih_l0": torch.quantize_per_tensor(torch.from_numpy(random(4 * H, I)), 0.02, 0, q.dtype)}
+        assert fc.LSTM.from_torch(both).precision == ("float32" if name == "32 bits" else "int8")
+    double = from_torch(given | {"weight_hh_l0": fitting["tensor"], "bias_hh_l0": random(4 * H, dtype="float64")})
+    well_formed(double, "float64")
+    np.testing.assert_array_equal(double["weights"]["weight_hh_l0"], fitting["tensor"].dequantize().double().numpy())
 
 
 def test_packed_weights_that_don_t_tell_directions_from_layers(torch):

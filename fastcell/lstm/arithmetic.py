@@ -1,0 +1,48 @@
+"""The arithmetics that an LSTM's products may have: one file each, one line in `ARITHMETICS`.
+
+A file tells how weights are packed, how a row's values become operands, and how a tile multiplies and adds.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import types
+
+from fastcell._checks import Array
+from fastcell.lstm import bfloat16, floats, int8
+from fastcell.lstm.tile import Tile
+
+
+class Arithmetic(NamedTuple):
+    """One way to multiply and add."""
+
+    kind: Any
+    """A zero, by whose type kernels are compiled for this arithmetic."""
+    sums: Any
+    """The dtype of sums, and of x, h and c."""
+    pack: Callable[[Array, Array | None], Array]
+    """Weights (groups, 4, lanes, K) as `multiply` reads them, a row for each group; scales (groups, 4, lanes) or None
+    are those of weights that are integers times a scale."""
+    operand_bytes: Callable[[int], int]
+    operand: Any
+    multiply: Callable[[Tile], None]
+
+
+ARITHMETICS = {
+    "float32": Arithmetic(
+        np.float32(0), np.float32, floats.pack, floats.operand_bytes, floats.operand, floats.multiply_single
+    ),
+    "float64": Arithmetic(
+        np.float64(0), np.float64, floats.pack, floats.operand_bytes, floats.operand, floats.multiply_double
+    ),
+    "bfloat16": Arithmetic(
+        np.uint16(0), np.float32, bfloat16.pack, bfloat16.operand_bytes, bfloat16.operand, bfloat16.multiply
+    ),
+    "int8": Arithmetic(np.int8(0), np.float32, int8.pack, int8.operand_bytes, int8.operand, int8.multiply),
+}
+
+
+def of_kind(kind: types.Type) -> Arithmetic:
+    """The arithmetic of a Numba type."""
+    return next(one for one in ARITHMETICS.values() if types.unliteral(kind).name == one.kind.dtype.name)

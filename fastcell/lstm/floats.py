@@ -1,0 +1,39 @@
+"""float32 and float64: a row's values are the operands, a step of the products is one fma."""
+
+import numpy as np
+from numba import types
+
+from fastcell._checks import Array
+from fastcell.lstm.tile import Tile
+
+
+def pack(weights: Array, scales: Array | None) -> Array:
+    """(groups, 4, lanes, K) as (groups, K, 4, lanes)."""
+    return np.ascontiguousarray(weights.transpose(0, 3, 1, 2))
+
+
+def operand_bytes(count: int) -> int:
+    """None: the values are read where they are."""
+    return 0
+
+
+def operand(kind, source, to, count, floor):
+    """Nothing to do."""
+
+
+def _multiply(tile: Tile, dtype: types.Type) -> None:
+    size = dtype.bitwidth // 8
+    with tile.loop(tile.count) as k:
+        values = [tile.broadcast(tile.plus(x, k, size), dtype) for x in tile.x]
+        for v in range(tile.vectors):
+            weight = tile.load(tile.gate(v, k), tile.sum)
+            for r, value in enumerate(values):
+                tile.add_product(r, v, weight, value)
+
+
+def multiply_single(tile: Tile) -> None:
+    _multiply(tile, types.float32)
+
+
+def multiply_double(tile: Tile) -> None:
+    _multiply(tile, types.float64)

@@ -1,0 +1,59 @@
+"""Tables and arrays for the command line, and the command itself."""
+
+import datetime as dt
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from fastcell.__main__ import main
+
+COLUMNS = ["--value", "v", "--control", "c", "--emit", "e"]
+
+
+def table(rows=1000, keys=None, seed=0):
+    rng = np.random.default_rng(seed)
+    columns = {
+        "v": rng.integers(-40, 40, rows) / 4,
+        "c": rng.choice([-1, 0, 1], rows),
+        "e": rng.integers(0, 2, rows),
+        "note": [f'text, "{k}"' for k in range(rows)],
+    }
+    if keys:
+        columns["k"] = rng.choice(keys, rows)
+    return pa.table(columns)
+
+
+def write(frame, path):
+    (pyarrow.csv.write_csv if path.suffix == ".csv" else pq.write_table)(frame, path)
+    return path
+
+
+def read(path):
+    return pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+
+
+def scan(source, out, *options):
+    return main(["scan", str(source), *COLUMNS, "-o", str(out), *map(str, options)])
+
+
+def keyed(rows=1000, seed=5):
+    rng = np.random.default_rng(seed)
+    frame = table(rows, keys=["a", "b", None], seed=seed)
+    days = [dt.date(2020, 1, 1), dt.date(2020, 1, 2), None]
+    return frame.append_column("d", pa.array(days).take(pa.array(rng.integers(0, 3, rows))))
+
+
+def by_hand(frame, names):
+    memories, y = {}, []
+    for row in frame.to_pylist():
+        key = tuple(row[name] for name in names)
+        a = memories.get(key, 0.0)
+        memories[key] = a + row["v"] if row["c"] == 1 else 0.0 if row["c"] == -1 else a
+        y.append(memories[key] if row["e"] == 1 else 0.0)
+    return y, memories
+
+
+def steps(*shape):
+    return np.random.default_rng(0).standard_normal(shape)

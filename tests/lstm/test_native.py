@@ -1,0 +1,49 @@
+"""The ways of CPUs with AVX512-BF16 and VNNI, run on any: all is theirs but the one instruction, spelled out here."""
+
+import pytest
+
+from tests.helpers import processes
+from tests.lstm.test_precision import DIGEST
+
+# What vdpbf16ps does for numbers that are not denormal: the upper half's product first, then the lower half's.
+DOT_BFLOAT16 = """
+def _native(tile, k):
+    builder, kind = tile.builder, ir.VectorType(ir.IntType(32), LANES)
+    halves = ir.Constant(kind, [-65536] * LANES), ir.Constant(kind, [16] * LANES)
+    for v in range(tile.vectors):
+        weight = tile.load(tile.gate(v, k), kind)
+        for r, x in enumerate(tile.x):
+            value = tile.broadcast(tile.plus(x, k, 4), types.int32)
+            for take in (lambda word: builder.and_(word, halves[0]), lambda word: builder.shl(word, halves[1])):
+                tile.add_product(r, v, *(builder.bitcast(take(word), tile.sum) for word in (weight, value)))
+"""
+# What vpdpbusd does: four unsigned times four signed bytes, summed.
+DOT_INT8 = """
+def _dot(builder, total, value, weight):
+    wide, index = ir.VectorType(ir.IntType(32), 4 * LANES), ir.VectorType(ir.IntType(32), LANES)
+    products = builder.mul(builder.zext(builder.bitcast(value, weight.type), wide), builder.sext(weight, wide))
+    for first in range(4):
+        order = ir.Constant(index, list(range(first, 4 * LANES, 4)))
+        total = builder.add(total, builder.shuffle_vector(products, products, order))
+    return total
+"""
+FILES = {
+    "bfloat16.py": ('NATIVE = "avx512bf16" in features()', DOT_BFLOAT16),
+    "int8.py": (
+        'NATIVE = "avx512vnni" in features() or ("avxvnni" in features() and VECTOR_BITS < 512)',
+        DOT_INT8,
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", ["128", "256", "512"])
+def test_the_same_bits_with_the_instructions_spelled_out(bits, tmp_path):
+    package = processes.copy_package(tmp_path)
+    for name, (condition, dot) in FILES.items():
+        source = package / "lstm" / name
+        processes.replace(source, condition, "NATIVE = True")
+        source.write_text(source.read_text() + dot)
+    run = processes.python("-c", DIGEST, package=package, FASTCELL_VECTOR_BITS=bits)
+    assert run.stdout, run.stderr
+    assert run.stdout == processes.python("-c", DIGEST, FASTCELL_VECTOR_BITS=bits).stdout
