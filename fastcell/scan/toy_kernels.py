@@ -14,7 +14,7 @@ LANES segments of it at once, cut the same way whatever the number of threads.
 """
 
 from fastcell._jit import inline, kernel
-from fastcell.scan.arrays import element, packed_values, segments, starting, value, values
+from fastcell.scan.arrays import alone, element, packed_values, segments, starting, value, values
 from fastcell.scan.blocks import BLOCK, PACKED, ROW, ahead_of, clear, gather, pack, scatter, unpack
 from fastcell.scan.rules import forgets, takes
 from fastcell.simd.vector import (
@@ -261,9 +261,15 @@ def toy_chain(sums, start, stop, a, zero):
 
 @inline
 def _toy_one(x1, x2, x3, y, t, b, place, overflow, fill, zero):
-    """One step of the memory at `place`; in vectors as in _toy_serial."""
+    """One step of the memory at `place`; in vectors as in _toy_serial, of which lane 0 counts.
+
+    As _toy_rule, but that the sum is chosen and not x: faster where each step loads and stores its memory.
+    """
     x, r, e = value(x1, t, b, 2), value(x2, t, b, 2), value(x3, t, b, 2)
-    memory, overflow = _toy_rule(splat(load_scalar(place, zero), 2), x, r, overflow)
+    a, taken = alone(place, zero, 2), takes(r)
+    a, x = select(forgets(r), 0, a), convert(x, a)
+    overflow = overflow | (taken & add_overflows(a, x))
+    memory = select(taken, a + x, a)
     store_scalar(place, first_lane(memory))
     store_scalar(element(y, t, b), first_lane(_emit(memory, e, fill)))
     return overflow
@@ -277,12 +283,12 @@ def toy_keyed(x1, x2, x3, y, keys, a, T, B, fill, zero):
         for t in range(T):
             place = a + load_scalar(element(keys, t, 0), keys[3]) * 8
             overflow = _toy_one(x1, x2, x3, y, t, 0, place, overflow, fill, zero)
-        return any_lane(overflow)
+        return first_lane(overflow)
     for t in range(T):
         row = a + load_scalar(element(keys, t, 0), keys[3]) * B * 8
         for b in range(B):
             overflow = _toy_one(x1, x2, x3, y, t, b, row + b * 8, overflow, fill, zero)
-    return any_lane(overflow)
+    return first_lane(overflow)
 
 
 @inline
