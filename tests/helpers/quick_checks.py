@@ -114,15 +114,16 @@ def keyed():
 
 def integers():
     x1, x2, x3 = inputs((90,), "int64")
-    keys = np.arange(90) % 2
     x1[x2 == 0] = np.iinfo(np.int64).max  # not added, so not too large
-    expected.agree(fc.toy_scan(x1, x2, x3, keys=keys), expected.toy(x1, x2, x3, keys=keys))
+    for options in ({}, {"keys": np.arange(90) % 2}):
+        expected.agree(fc.toy_scan(x1, x2, x3, **options), expected.toy(x1, x2, x3, **options))
     x1[5], x2[5:8], x1[7] = np.iinfo(np.int64).max, 1, 300
-    try:
-        fc.toy_scan(x1, x2, x3, keys=keys)
-    except OverflowError:
-        return
-    raise AssertionError("an overflow went unnoticed")
+    for options in ({}, {"keys": np.arange(90) % 2}):
+        try:
+            fc.toy_scan(x1, x2, x3, **options)
+        except OverflowError:
+            continue
+        raise AssertionError("an overflow went unnoticed")
 
 
 def other_rules():

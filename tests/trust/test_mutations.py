@@ -92,6 +92,12 @@ MUTANTS = {
     "what isn't added overflows": Mutant(
         "integers", KERNELS, "return a + x, overflow |", "return a + x, (overflow | (a != 0)) |", "OverflowError"
     ),
+    "a key's memory wraps unnoticed": Mutant("integers", KERNELS, "taken & add_overflows(a, x)", "taken & (a != a)"),
+    "what isn't added to a key's memory overflows": Mutant(
+        "integers", KERNELS, "(taken & add_overflows(a, x))", "add_overflows(a, x)", "OverflowError"
+    ),
+    "a key's restart keeps": Mutant("keyed", KERNELS, "a, x = select(forgets(r), 0,", "a, x = select(r == -1, 0,"),
+    "a key's restart takes nothing": Mutant("keyed", KERNELS, "2), takes(r)", "2), r == 1"),
     "any rule outputs": Mutant("other_rules", KERNELS, "select(e > 0, convert", "select(e != -9, convert"),
     "255 resets": Mutant(
         "other_rules", "scan/arguments.py", "np.minimum(_checks.once(rules), 3).astype", "_checks.once(rules).astype"
