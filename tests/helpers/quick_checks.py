@@ -107,7 +107,7 @@ def overflowing_floats():
 
 
 def keyed():
-    arrays = inputs((90,), "float32")
+    arrays = inputs((90,), "float32", resets=0.3)
     keys = np.arange(90) * 7 % 11
     expected.agree(fc.toy_scan(*arrays, keys=keys), expected.toy(*arrays, keys=keys))
 
