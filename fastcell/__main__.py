@@ -48,7 +48,9 @@ def _add_scan(scan: argparse.ArgumentParser) -> None:
         "input", metavar="IN", type=Path, help=".csv, .parquet, or a folder: its .parquet files in the order of names"
     )
     scan.add_argument("--value", metavar="COL", required=True, help="x1: what is added")
-    scan.add_argument("--control", metavar="COL", required=True, help="x2: 1 adds, -1 resets, 0 keeps")
+    scan.add_argument(
+        "--control", metavar="COL", required=True, help="x2: 1 adds, 0 keeps, -1 resets, 2 restarts from the value"
+    )
     scan.add_argument("--emit", metavar="COL", required=True, help="x3: 1 outputs the memory")
     scan.add_argument(
         "--by", metavar="COL", nargs="+", action="extend", help="a memory for each value of these columns together"

@@ -20,7 +20,7 @@ Case = tuple[Callable[..., Scan], Callable[..., Any], tuple[Array, ...], dict[st
 
 def _toy(rng: np.random.Generator, shape: tuple[int, ...], dtype: str, order: Any = "C") -> tuple[Array, ...]:
     values = rng.integers(-100, 100, shape) if dtype[0] == "i" else rng.standard_normal(shape)
-    rules = rng.integers(-1, 2, shape).astype(np.int8), rng.integers(0, 2, shape).astype(np.int8)
+    rules = rng.integers(-1, 3, shape).astype(np.int8), rng.integers(0, 2, shape).astype(np.int8)
     return tuple(np.asarray(x, order=order) for x in (values.astype(dtype), *rules))
 
 

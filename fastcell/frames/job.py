@@ -39,9 +39,9 @@ class Job:
     ) -> None:
         self.kind, self.roles, self.options = kind, roles, options
         for role, given in roles.items():
-            number = kind == "gated" and role != "value" and isinstance(given, int | float)
+            number = role != "value" and isinstance(given, int | float)
             if not (isinstance(given, str) or number):
-                expected = "a column's name" if kind == "toy" or role == "value" else "a column's name or a number"
+                expected = "a column's name" if role == "value" else "a column's name or a number"
                 raise TypeError(f"{role} must be {expected}, got {given!r}")
         self.by = [by] if isinstance(by, str) else [] if by is None else list(by)
         for given in (*self.by, name):
@@ -148,6 +148,8 @@ class Job:
         except ValueError:
             for role, low in _LOW.items() if self.kind == "toy" and self.options["strict"] else ():
                 bad = other_rules(arrays[role], low)
+                if bad.any() and not isinstance(self.roles[role], str):
+                    raise ValueError(f"{role} must be {ALLOWED[low]}, got {self.roles[role]!r}") from None
                 if bad.any():
                     (row,) = first_index(bad)
                     raise BadRowError(self.roles[role], row, ALLOWED[low], f"{arrays[role][row]:g}") from None

@@ -19,7 +19,7 @@ small_calls.SMALL = 0  # the kernels for large arrays are checked on small ones
 def inputs(shape, dtype, order="C", resets=0.02):
     rng = np.random.default_rng([7, *shape])
     x1 = rng.standard_normal(shape) if dtype[0] == "f" else rng.integers(-100, 100, shape)
-    x2 = np.where(rng.random(shape) < resets, -1, rng.integers(0, 2, shape)).astype(np.int8)
+    x2 = np.where(rng.random(shape) < resets, rng.choice([-1, 2], shape), rng.integers(0, 2, shape)).astype(np.int8)
     x3 = rng.integers(0, 2, shape).astype(np.int8)
     return [np.asarray(x, order=order) for x in (x1.astype(dtype), x2, x3)]
 
@@ -107,22 +107,23 @@ def overflowing_floats():
 
 
 def keyed():
-    arrays = inputs((90,), "float32")
+    arrays = inputs((90,), "float32", resets=0.3)
     keys = np.arange(90) * 7 % 11
     expected.agree(fc.toy_scan(*arrays, keys=keys), expected.toy(*arrays, keys=keys))
 
 
 def integers():
     x1, x2, x3 = inputs((90,), "int64")
-    keys = np.arange(90) % 2
     x1[x2 == 0] = np.iinfo(np.int64).max  # not added, so not too large
-    expected.agree(fc.toy_scan(x1, x2, x3, keys=keys), expected.toy(x1, x2, x3, keys=keys))
+    for options in ({}, {"keys": np.arange(90) % 2}):
+        expected.agree(fc.toy_scan(x1, x2, x3, **options), expected.toy(x1, x2, x3, **options))
     x1[5], x2[5:8], x1[7] = np.iinfo(np.int64).max, 1, 300
-    try:
-        fc.toy_scan(x1, x2, x3, keys=keys)
-    except OverflowError:
-        return
-    raise AssertionError("an overflow went unnoticed")
+    for options in ({}, {"keys": np.arange(90) % 2}):
+        try:
+            fc.toy_scan(x1, x2, x3, **options)
+        except OverflowError:
+            continue
+        raise AssertionError("an overflow went unnoticed")
 
 
 def other_rules():
