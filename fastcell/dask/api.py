@@ -8,13 +8,13 @@ import numpy as np
 from fastcell import _checks
 from fastcell import scan as scans
 from fastcell._model import LSTM
-from fastcell.dask.chunks import Gated, Toy, check_lengths
+from fastcell.dask.chunks import Gated, Place, Toy, check_keys, check_lengths
 from fastcell.scan import Scan
 
 try:
     import dask.array as da
 
-    from fastcell.dask.graphs import in_chunks, lstm_graph, scan_graph
+    from fastcell.dask.graphs import Streams, in_chunks, keyed_graph, lstm_graph, lstm_keys_graph, scan_graph
 except ImportError as error:
     raise ImportError("fastcell.dask needs Dask: pip install 'fastcell[dask]'") from error
 
@@ -22,7 +22,15 @@ __all__ = ["gated_scan", "lstm", "toy_scan"]
 
 
 def toy_scan(
-    x1: Any, x2: Any = None, x3: Any = None, *, state: Any = None, fill: float = 0.0, strict: bool = True
+    x1: Any,
+    x2: Any = None,
+    x3: Any = None,
+    *,
+    state: Any = None,
+    keys: Any = None,
+    num_keys: int | None = None,
+    fill: float = 0.0,
+    strict: bool = True,
 ) -> Scan:
     """`fc.toy_scan` on dask arrays, in parallel over chunks of columns and of time.
 
@@ -37,7 +45,11 @@ def toy_scan(
         As in `fc.toy_scan`, x1 alone of shape (T, ..., 3) and numbers for x2 and x3 too. Different chunks are cut at
         each other's borders. Chunks of unknown length are taken as they are.
     state : (...) dask or NumPy array, optional
-        The memory to start from; 0 by default.
+        The memory to start from; 0 by default. With `keys` (K, ...).
+    keys : (T,) dask or NumPy array of integers, optional
+        The stream that each step belongs to, 0 to K - 1, as in `fc.toy_scan`.
+    num_keys : int, optional
+        K, which only all keys together could tell; needed with keys where there is no state.
     fill, strict
         As in `fc.toy_scan`.
 
@@ -63,7 +75,8 @@ def toy_scan(
 
     Time: steps are run twice, but for those of the last chunk. At most five tasks a chunk, each on one thread. A chunk
     is let go soon after it was summed up, where Dask's order of tasks is followed. One with sums beyond 1e300 or int64
-    hands on its steps instead of their sum, which takes their memory.
+    hands on its steps instead of their sum, which takes their memory. With keys a chunk waits for the memories of the
+    one before: columns alone run in parallel.
 
     References
     ----------
@@ -94,12 +107,20 @@ def toy_scan(
     for name, array in zip(("x2", "x3"), arrays[1:], strict=True):
         if not _agree(array.shape, arrays[0].shape):
             raise ValueError(f"{name} must have the shape of x1, {arrays[0].shape}, got {array.shape}")
-    state, start = _start(state, arrays[0].shape[1:])
+    streams = None
+    if keys is not None or num_keys is not None:
+        streams = _streams(keys, num_keys, _count(state), arrays[0].shape[0], "the time axis")
+    state, start = _start(state, arrays[0].shape[1:], streams)
     meta = scans.toy_scan(*_empty(arrays), state=start, fill=fill, strict=strict)
-    return scan_graph("toy-scan", Toy(fill, bool(strict)), ("x1", "x2", "x3"), arrays, state, meta)
+    cell, names = Toy(fill, bool(strict)), ("x1", "x2", "x3")
+    if streams is None:
+        return scan_graph("toy-scan", cell, names, arrays, state, meta)
+    return keyed_graph("toy-scan", cell, names, arrays, streams, state, meta)
 
 
-def gated_scan(x: Any, f: Any, i: Any, o: Any, *, state: Any = None) -> Scan:
+def gated_scan(
+    x: Any, f: Any, i: Any, o: Any, *, state: Any = None, keys: Any = None, num_keys: int | None = None
+) -> Scan:
     """`fc.gated_scan` on dask arrays, in parallel over chunks of columns and of time.
 
     ``a_t = f_t * a_{t-1} + i_t * x_t``, ``y_t = o_t * a_t``. A chunk of steps is summed up as one affine map of its
@@ -110,7 +131,8 @@ def gated_scan(x: Any, f: Any, i: Any, o: Any, *, state: Any = None) -> Scan:
     x : (T, ...) dask or NumPy array
     f, i, o : dask or NumPy arrays that broadcast to x's shape, or numbers
         A dask array among the four at least.
-    state : (...) dask or NumPy array, optional
+    state, keys, num_keys
+        As in `toy_scan`.
 
     Returns
     -------
@@ -153,12 +175,26 @@ def gated_scan(x: Any, f: Any, i: Any, o: Any, *, state: Any = None) -> Scan:
             n == 1 or _agree((n,), (m,)) for n, m in zip(gate.shape, tail, strict=True)
         ):
             raise ValueError(f"{name} must broadcast to the shape of x, {shape}, got {gate.shape}")
-    state, start = _start(state, shape[1:])
+    streams = None
+    if keys is not None or num_keys is not None:
+        streams = _streams(keys, num_keys, _count(state), shape[0], "the time axis")
+    state, start = _start(state, shape[1:], streams)
     meta = scans.gated_scan(*_empty(arrays), state=start)
-    return scan_graph("gated-scan", Gated(np.asarray(meta.state).dtype), ("x", "f", "i", "o"), arrays, state, meta)
+    cell, names = Gated(np.asarray(meta.state).dtype), ("x", "f", "i", "o")
+    if streams is None:
+        return scan_graph("gated-scan", cell, names, arrays, state, meta)
+    return keyed_graph("gated-scan", cell, names, arrays, streams, state, meta)
 
 
-def lstm(lstm: LSTM, x: Any, state: Any = None, *, lengths: Any = None) -> tuple[Any, tuple[Any, Any]]:
+def lstm(
+    lstm: LSTM,
+    x: Any,
+    state: Any = None,
+    *,
+    lengths: Any = None,
+    keys: Any = None,
+    num_keys: int | None = None,
+) -> tuple[Any, tuple[Any, Any]]:
     """An `fc.LSTM` on a dask array, in parallel over chunks of rows.
 
     Along time, a chunk waits for the state of the one before, or of the one after it with ``reverse=True``.
@@ -172,6 +208,10 @@ def lstm(lstm: LSTM, x: Any, state: Any = None, *, lengths: Any = None) -> tuple
         dask or NumPy arrays (L*D, B, H or P) and (L*D, B, H), without B for (T, I).
     lengths : (B,) integers, dask or NumPy, optional
         Steps of each row, 0 to T.
+    keys : (T,) integers, dask or NumPy, optional
+        As in `fc.LSTM`: x is (T, I), one event a row of K interleaved streams, and the state (L, K, ...).
+    num_keys : int, optional
+        K, needed with keys where there is no state.
 
     Returns
     -------
@@ -207,6 +247,8 @@ def lstm(lstm: LSTM, x: Any, state: Any = None, *, lengths: Any = None) -> tuple
     if not isinstance(lstm, LSTM):
         raise TypeError(f"lstm must be a fastcell.LSTM, got {type(lstm).__name__}")
     (x,) = _given({"x": x}, "the LSTM itself")
+    if keys is not None:
+        return _lstm_of_streams(lstm, x, state, lengths, keys, num_keys)
     if x.ndim not in (2, 3) or not _agree(x.shape[-1:], (lstm.input_size,)):
         expected = "(B, T, I)" if lstm.batch_first else "(T, B, I)"
         raise ValueError(f"x must have shape {expected} or (T, I) with I = {lstm.input_size}, got {x.shape}")
@@ -217,11 +259,29 @@ def lstm(lstm: LSTM, x: Any, state: Any = None, *, lengths: Any = None) -> tuple
             f" x.rechunk({{{axis}: -1}})"
         )
     x = x[:, None] if unbatched else x.transpose(1, 0, 2) if axis else x
-    pair = _pair(lstm, state, x, unbatched)
+    pair = _pair(lstm, state, x.chunks[1], unbatched)
     y, h, c = lstm_graph(lstm, x.rechunk({2: -1}), pair, None if lengths is None else _lengths(lengths, x))
     if unbatched:
         return y[:, 0], (h[:, 0], c[:, 0])
     return y.transpose(1, 0, 2) if axis else y, (h, c)
+
+
+def _lstm_of_streams(
+    lstm: LSTM, x: Any, state: Any, lengths: Any, keys: Any, num_keys: int | None
+) -> tuple[Any, tuple[Any, Any]]:
+    if lengths is not None:
+        raise ValueError("keys must be None where lengths is given: one says which steps a row has")
+    if lstm.bidirectional or lstm.reverse:
+        raise ValueError("keys must be None where a direction runs backwards")
+    if x.ndim != 2 or not _agree(x.shape[-1:], (lstm.input_size,)):
+        raise ValueError(f"x must have shape (T, I) with I = {lstm.input_size} where keys are given, got {x.shape}")
+    known = None
+    if isinstance(state, tuple | list) and len(state) == 2 and len(np.shape(state[0])) == 3:
+        known = np.shape(state[0])[1]
+    streams = _streams(keys, num_keys, known, x.shape[0], "x without I")
+    pair = _pair(lstm, state, (streams.K,), False)
+    y, h, c = lstm_keys_graph(lstm, x.rechunk({1: -1}), pair, streams)
+    return y, (h, c)
 
 
 # ---- what is given ---------------------------------------------------------------------------------
@@ -249,10 +309,40 @@ def _for_each(rule: Any, x1: Any) -> Any:
     return (da if isinstance(x1, da.Array) else np).full_like(x1, rule, dtype=rule.dtype)
 
 
-def _start(state: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+def _count(state: Any) -> int | None:
+    """K, of a state with a memory for each key."""
+    shape = np.shape(state)
+    return int(shape[0]) if state is not None and shape and shape[0] == shape[0] else None
+
+
+def _streams(keys: Any, num_keys: int | None, known: int | None, steps: float, of: str) -> Streams:
+    """The checked keys and their number, of which `known` is the state's."""
+    if keys is None:
+        raise ValueError(f"num_keys must be None where keys are, got {num_keys}")
+    if num_keys is not None:
+        count = _checks.size("num_keys", num_keys, 0)
+    elif known is not None:
+        count = known
+    else:
+        raise ValueError("num_keys must be given with keys where there is no state: a state has K rows, keys are lazy")
+    if known is not None and count != known:
+        raise ValueError(f"num_keys must be the state's K = {known}, got {count}")
+    codes = keys if isinstance(keys, da.Array) else _checks.array("keys", keys, "integers")
+    _checks.array("keys", np.empty(0, codes.dtype), "integers")
+    if not _agree(codes.shape, (steps,)):
+        raise ValueError(f"keys must have the shape of {of}, ({steps},), got {codes.shape}")
+    if not isinstance(codes, da.Array):
+        check_keys(codes, count, Place((0,), (0,)))
+    return Streams(codes, count)
+
+
+def _start(state: Any, shape: tuple[int, ...], streams: Streams | None) -> tuple[Any, Any]:
     """The state, and zeros of its dtype for `_empty` arguments."""
     if state is None:
         return None, None
+    if streams is not None:
+        array, none = _start(state, (streams.K, *shape), None)
+        return array, none[0] if streams.K == 1 else np.zeros(none.shape[1:], none.dtype)
     state = state if isinstance(state, da.Array) else _checks.array("state", state)
     if not _agree(state.shape, shape):
         raise ValueError(f"state must have shape {shape}, got {state.shape}")
@@ -274,13 +364,13 @@ def _described(x: Any) -> str:
     return str(x.shape) if isinstance(x, da.Array) else type(x).__name__
 
 
-def _pair(lstm: LSTM, state: Any, x: Any, unbatched: bool) -> tuple[Any, ...]:
-    """h and c as dask arrays in x's chunks of rows, or nothing."""
+def _pair(lstm: LSTM, state: Any, rows: tuple[int, ...], unbatched: bool) -> tuple[Any, ...]:
+    """h and c as dask arrays in these chunks of rows, or nothing."""
     if state is None:
         return ()
     if not isinstance(state, tuple | list) or len(state) != 2:
         raise ValueError(f"state must be a pair (h, c), got {type(state).__name__}")
-    L, B, pair = lstm.num_layers * lstm.directions, x.shape[1], []
+    L, B, pair = lstm.num_layers * lstm.directions, sum(rows), []
     for name, given, size, letter in zip(
         ("state's h", "state's c"), state, (lstm.output_size, lstm.hidden_size),
         ("P" if lstm.proj_size else "H", "H"), strict=True,
@@ -290,7 +380,7 @@ def _pair(lstm: LSTM, state: Any, x: Any, unbatched: bool) -> tuple[Any, ...]:
         shape, letters = ((L, size), f"(L*D, {letter})") if unbatched else ((L, B, size), f"(L*D, B, {letter})")
         if not _agree(array.shape, shape):
             raise ValueError(f"{name} must have shape {letters} = {shape}, got {array.shape}")
-        pair.append(in_chunks(array[:, None] if unbatched else array, [(L,), x.chunks[1], (size,)]))
+        pair.append(in_chunks(array[:, None] if unbatched else array, [(L,), rows, (size,)]))
     return tuple(pair)
 
 

@@ -33,8 +33,8 @@ class Toy:
     fill: float
     strict: bool
 
-    def scan(self, arrays: Steps, state: Any) -> Scan:
-        return scans.toy_scan(*arrays, state=state, fill=self.fill, strict=self.strict, threads=1)
+    def scan(self, arrays: Steps, state: Any, keys: Array | None = None) -> Scan:
+        return scans.toy_scan(*arrays, state=state, keys=keys, fill=self.fill, strict=self.strict, threads=1)
 
     def last(self, steps: Steps, state: Any) -> Any:
         """The memory after the steps."""
@@ -68,8 +68,8 @@ class Gated:
 
     accumulator: np.dtype[Any]
 
-    def scan(self, arrays: Steps, state: Any) -> Scan:
-        return scans.gated_scan(*arrays, state=state, threads=1)
+    def scan(self, arrays: Steps, state: Any, keys: Array | None = None) -> Scan:
+        return scans.gated_scan(*arrays, state=state, keys=keys, threads=1)
 
     def run(self, x: Any, f: Any, i: Any, state: Any, o: int) -> Scan:
         """A scan in the accumulator's dtype, whatever those of x, f and i."""
@@ -165,6 +165,42 @@ def scan(cell: Toy | Gated, place: Place, count: int, *arguments: Any) -> tuple[
         cell.check(arrays, place)
         raise
     return y, np.asarray(last)
+
+
+def scan_keys(
+    cell: Toy | Gated, place: Place, K: int, dtype: np.dtype[Any], keys: Array, state: Any, *arrays: Array
+) -> tuple[Array, Array]:
+    """Scan a chunk with a memory for each of K keys, from those of the chunk before or from zeros of `dtype`."""
+    check_keys(keys, K, place)
+    try:
+        y, last = cell.scan(arrays, np.zeros((K, *arrays[0].shape[1:]), dtype) if state is None else state, keys)
+    except ValueError:
+        cell.check(arrays, place)
+        raise
+    return y, np.asarray(last)
+
+
+def check_keys(keys: Array, K: int, place: Place) -> None:
+    keys = _checks.once(keys)
+    bad = (keys < 0) | (keys >= K)
+    if bad.any():
+        index = _checks.first_index(bad)
+        at = _named(index, Place(place.block[:1], place.start[:1]))
+        raise ValueError(f"keys must be from 0 to K - 1 = {K - 1}, got {keys[index]} at {at}")
+
+
+def run_lstm_keys(
+    lstm: LSTM, K: int, place: Place, x: Array, keys: Array, h: Any, c: Any
+) -> tuple[Array, Array, Array]:
+    """A chunk of events of K interleaved streams."""
+    check_keys(keys, K, place)
+    if h is None:
+        first = lstm.initial_state or tuple(
+            np.zeros((lstm.num_layers, n)) for n in (lstm.output_size, lstm.hidden_size)
+        )
+        h, c = (np.repeat(part.astype(lstm.dtype)[:, None], K, axis=1) for part in first)
+    y, (h, c) = lstm(x, (h, c), keys=keys, threads=1)
+    return y, h, c
 
 
 def run_lstm(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import accumulate, product
 from operator import getitem
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -13,7 +13,18 @@ from dask.task_spec import DataNode, Task, TaskRef
 
 from fastcell import _checks
 from fastcell._model import LSTM
-from fastcell.dask.chunks import Gated, Place, Toy, carry, merge, run_lstm, scan, summary
+from fastcell.dask.chunks import (
+    Gated,
+    Place,
+    Toy,
+    carry,
+    merge,
+    run_lstm,
+    run_lstm_keys,
+    scan,
+    scan_keys,
+    summary,
+)
 from fastcell.scan.api import Scan
 
 _LAST = 10**9 - 1  # numbers counted down from it have the same length as text
@@ -60,6 +71,21 @@ def _refs(arrays: Sequence[Any], block: tuple[int, ...]) -> list[Any]:
 def _starts(chunks: tuple[tuple[float, ...], ...]) -> list[list[float]]:
     """The index at which each chunk begins, along each axis."""
     return [[0, *accumulate(axis)] for axis in chunks]
+
+
+class Streams(NamedTuple):
+    """The stream of each step, of K streams."""
+
+    keys: Any
+    K: int
+
+    def along(self, name: str, chunks: tuple[int, ...]) -> Any:
+        """The keys as a dask array in these chunks of time."""
+        known = not isinstance(self.keys, da.Array) or self.keys.shape[0] == sum(chunks)
+        keys = in_chunks(self.keys, [chunks]) if known else self.keys
+        if keys.numblocks[0] != len(chunks):
+            raise ValueError(f"keys and {name} need chunks of known length: compute_chunk_sizes()")
+        return keys
 
 
 class _Graph:
@@ -112,6 +138,33 @@ def scan_graph(name: str, cell: Toy | Gated, names: Sequence[str], arrays: list[
     return Scan(y, graph.array("state", states, chunks[1:], np.asarray(meta.state).dtype, inputs))
 
 
+def keyed_graph(
+    name: str, cell: Toy | Gated, names: Sequence[str], arrays: list[Any], streams: Streams, state: Any, meta: Scan
+) -> Scan:
+    """Of each block of columns, a chain of chunks along time, which hands on the memories of all keys."""
+    arrays = _aligned(names, arrays)
+    chunks, dtype = arrays[0].chunks, np.asarray(meta.state).dtype
+    keys = streams.along(names[0], chunks[0])
+    inputs = [*arrays, keys]
+    if state is not None:
+        inputs.append(in_chunks(state, [(streams.K,), *chunks[1:]]))
+    graph, starts = _Graph(name, cell, streams.K, *inputs), _starts(chunks)
+    parts: dict[Any, Any] = {}
+    states: dict[Any, Any] = {}
+    for column in product(*(range(len(axis)) for axis in chunks[1:])):
+        last = None if state is None else _refs(inputs[-1:], (0, *column))[0]
+        for k in range(len(chunks[0])):
+            block = (k, *column)
+            place = Place(block, tuple(axis[n] for axis, n in zip(starts, block, strict=True)))
+            codes, steps = TaskRef((keys.name, k)), _refs(arrays, block)
+            done = graph.add("chunk", block, scan_keys, cell, place, streams.K, dtype, codes, last, *steps)
+            parts[block] = done, 0
+            last = graph.add("memories", block, getitem, done, 1)
+        states[0, *column] = done, 1
+    y = graph.array("y", parts, chunks, meta.y.dtype, inputs)
+    return Scan(y, graph.array("state", states, ((streams.K,), *chunks[1:]), dtype, inputs))
+
+
 def _paths(graph: _Graph, cell: Toy | Gated, column: tuple[int, ...], first: Any, few: list[Any]) -> list[list[Any]]:
     """For each k, a memory and at most one summary after it, which lead from `first` past few[:k].
 
@@ -140,13 +193,19 @@ def _paths(graph: _Graph, cell: Toy | Gated, column: tuple[int, ...], first: Any
     return [path(k) for k in range(len(few) + 1)]
 
 
+def _with_weights(lstm: LSTM, *inputs: Any) -> tuple[_Graph, Any]:
+    """A graph, and its task that holds the LSTM, which is sent to a worker once."""
+    weights, options = lstm.state_dict(), {k: v for k, v in vars(lstm).items() if k not in ("_weights", "packed")}
+    graph = _Graph("lstm", weights, options, *inputs)
+    model = TaskRef(f"lstm-weights-{graph.token}")
+    graph.tasks[model.key] = DataNode(model.key, lstm)
+    return graph, model
+
+
 def lstm_graph(lstm: LSTM, x: Any, pair: tuple[Any, ...], lengths: Any) -> tuple[Any, Any, Any]:
     """Of each block of rows, a chain of chunks along time."""
     inputs = [x, *pair] if lengths is None else [x, *pair, lengths]
-    weights, options = lstm.state_dict(), {k: v for k, v in vars(lstm).items() if k not in ("_weights", "packed")}
-    graph, starts, T = _Graph("lstm", weights, options, *inputs), _starts(x.chunks), x.shape[0]
-    model = TaskRef(f"lstm-weights-{graph.token}")
-    graph.tasks[model.key] = DataNode(model.key, lstm)
+    (graph, model), starts, T = _with_weights(lstm, *inputs), _starts(x.chunks), x.shape[0]
     times = range(x.numblocks[0])
     ys: dict[Any, Any] = {}
     hs: dict[Any, Any] = {}
@@ -164,3 +223,21 @@ def lstm_graph(lstm: LSTM, x: Any, pair: tuple[Any, ...], lengths: Any) -> tuple
     y = graph.array("y", ys, (*x.chunks[:2], (lstm.directions * lstm.output_size,)), lstm.dtype, inputs)
     h = graph.array("state-h", hs, (*front, (lstm.output_size,)), lstm.dtype, inputs)
     return y, h, graph.array("state-c", cs, (*front, (lstm.hidden_size,)), lstm.dtype, inputs)
+
+
+def lstm_keys_graph(lstm: LSTM, x: Any, pair: tuple[Any, ...], streams: Streams) -> tuple[Any, Any, Any]:
+    """A chain of chunks of events along time."""
+    keys = streams.along("x", x.chunks[0])
+    inputs = [x, keys, *pair]
+    (graph, model), (starts, _) = _with_weights(lstm, streams.K, *inputs), _starts(x.chunks)
+    h, c = _refs(pair, (0, 0, 0)) or (None, None)
+    ys: dict[Any, Any] = {}
+    for t in range(x.numblocks[0]):
+        place, events, codes = Place((t,), (starts[t],)), TaskRef((x.name, t, 0)), TaskRef((keys.name, t))
+        ref = graph.add("chunk", (t,), run_lstm_keys, model, streams.K, place, events, codes, h, c)
+        h, c = graph.add("h", (t,), getitem, ref, 1), graph.add("c", (t,), getitem, ref, 2)
+        ys[t, 0] = ref, 0
+    front = (lstm.num_layers,), (streams.K,)
+    y = graph.array("y", ys, (x.chunks[0], (lstm.output_size,)), lstm.dtype, inputs)
+    h = graph.array("state-h", {(0, 0, 0): (ref, 1)}, (*front, (lstm.output_size,)), lstm.dtype, inputs)
+    return y, h, graph.array("state-c", {(0, 0, 0): (ref, 2)}, (*front, (lstm.hidden_size,)), lstm.dtype, inputs)

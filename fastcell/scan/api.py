@@ -9,7 +9,7 @@ from fastcell import _checks, _threads
 from fastcell._jit import inline
 from fastcell.scan.arguments import checked_rules, gate, memories, toy_arrays
 from fastcell.scan.dispatch import GATED, TOY, Run
-from fastcell.scan.small_calls import small_toy
+from fastcell.scan.small_calls import small_gated, small_toy
 
 __all__ = ["Scan", "gated_scan", "rules_to_gates", "toy_scan", "toy_step"]
 
@@ -115,7 +115,7 @@ def toy_scan(
     >>> toy_scan([3, 5, 2, 4], x2=[1, 1, 2, 1], x3=1).y
     array([3, 8, 2, 6])
     """
-    if keys is None and (small := small_toy(x1, x2, x3, state, fill, out, threads)) is not None:
+    if (small := small_toy(x1, x2, x3, state, keys, fill, out, threads)) is not None:
         return Scan(*small)
     values, control, emit = toy_arrays(x1, x2, x3)
     is_float = values.dtype.kind == "f"
@@ -187,6 +187,8 @@ def gated_scan(
     >>> gated_scan([1.0, 1.0, 1.0], f=0.5, i=1, o=[0, 1, 1])
     Scan(y=array([0.  , 1.5 , 1.75]), state=np.float64(1.75))
     """
+    if (small := small_gated(x, f, i, o, state, keys, out, threads)) is not None:
+        return Scan(*small)
     values = _checks.array("x", x)
     if values.ndim == 0:
         raise ValueError("x must have a time axis, got a scalar")

@@ -146,7 +146,7 @@ def toy_strips(x1, x2, x3, y, a, T, first, last, block, stretch, work, fill, zer
 
 
 @inline
-def _toy_serial(x1, x2, x3, y, a, start, stop, fill, zero):
+def toy_serial(x1, x2, x3, y, a, start, stop, fill, zero):
     """One column, one step after the other; in vectors of one value twice, since a scalar choice would be a branch."""
     memory = splat(load_scalar(a, zero), 2)
     overflow = splat(zero, 2) != 0
@@ -228,9 +228,9 @@ def toy_sequence(x1, x2, x3, y, a, start, stop, work, fill, zero):
             # at the end the state is to be the very memory that was emitted
             store_scalar(a, load_scalar(memories + (LANES - 1) * 8, zero) if after == stop else carry)
         else:
-            wrapped = wrapped | _toy_serial(x1, x2, x3, y, a, t, after, fill, zero)
+            wrapped = wrapped | toy_serial(x1, x2, x3, y, a, t, after, fill, zero)
         t = after
-    wrapped = wrapped | _toy_serial(x1, x2, x3, y, a, t, stop, fill, zero)
+    wrapped = wrapped | toy_serial(x1, x2, x3, y, a, t, stop, fill, zero)
     return any_lane(overflow) or any_lane(wrapped)
 
 
@@ -260,8 +260,8 @@ def toy_chain(sums, start, stop, a, zero):
 
 
 @inline
-def _toy_one(x1, x2, x3, y, t, b, place, overflow, fill, zero):
-    """One step of the memory at `place`; in vectors as in _toy_serial, of which lane 0 counts.
+def toy_one(x1, x2, x3, y, t, b, place, overflow, fill, zero):
+    """One step of the memory at `place`; in vectors as in toy_serial, of which lane 0 counts.
 
     As _toy_rule, but that the sum is chosen and not x: faster where each step loads and stores its memory.
     """
@@ -282,12 +282,12 @@ def toy_keyed(x1, x2, x3, y, keys, a, T, B, fill, zero):
     if B == 1:  # the usual case, several times faster without a loop inside
         for t in range(T):
             place = a + load_scalar(element(keys, t, 0), keys[3]) * 8
-            overflow = _toy_one(x1, x2, x3, y, t, 0, place, overflow, fill, zero)
+            overflow = toy_one(x1, x2, x3, y, t, 0, place, overflow, fill, zero)
         return first_lane(overflow)
     for t in range(T):
         row = a + load_scalar(element(keys, t, 0), keys[3]) * B * 8
         for b in range(B):
-            overflow = _toy_one(x1, x2, x3, y, t, b, row + b * 8, overflow, fill, zero)
+            overflow = toy_one(x1, x2, x3, y, t, b, row + b * 8, overflow, fill, zero)
     return first_lane(overflow)
 
 

@@ -73,6 +73,11 @@ def calls():
             arrays = inputs(shape, "float32", order)
             state = np.arange(1.0, 1.0 + shape[1]) if len(shape) > 1 else 1.0
             expected.agree(fc.toy_scan(*arrays, state=state), expected.toy(*arrays, state=state), f"{shape}, {order}")
+            keys = np.arange(shape[0]) % 3
+            expected.agree(fc.toy_scan(*arrays, keys=keys), expected.toy(*arrays, keys=keys), f"{shape}, {order}, keys")
+            x, f, i, o = gates(shape, order)
+            for each in (f, 0.5, f[:, :1] if f.ndim > 1 else 1):
+                expected.agree(fc.gated_scan(x, each, i, o), expected.gated(x, each, i, o), f"{shape}, {order}, gates")
     x1, x2, x3 = inputs((40,), "float32")
     for bad in (x2, x3):
         kept, bad[7] = bad[7], 3

@@ -8,6 +8,7 @@ from fastcell.scan.dispatch import _SHORT as SHORT
 from fastcell.scan.gated_registers import GROUP, SEGMENT, WIDE
 from tests.helpers import expected
 
+pytestmark = pytest.mark.usefixtures("large_calls")
 LENGTHS = SHORT, SHORT + WIDE + 3, 5 * GROUP - 1, SEGMENT + GROUP + WIDE + 5
 GATES = {
     "between": lambda rng, n: rng.random(n),

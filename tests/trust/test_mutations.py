@@ -8,7 +8,7 @@ from tests.helpers import processes
 
 LSTM, CELL, GATES, PRODUCTS = (f"lstm/{name}.py" for name in ("kernels", "cell_kernels", "gates", "products"))
 KERNELS, GATED = "scan/toy_kernels.py", "scan/gated_kernels.py"
-REGISTERS, CALLS = "scan/toy_registers.py", "scan/toy_calls.py"
+REGISTERS, CALLS = "scan/toy_registers.py", "scan/small_kernels.py"
 GATED_REGISTERS = "scan/gated_registers.py"
 
 
@@ -76,7 +76,6 @@ MUTANTS = {
         "sequence", KERNELS, "forgot = forgot | forgets(r)", "forgot = forgot | (r == -1)"
     ),
     "eight steps' restart keeps": Mutant("registers", REGISTERS, "mask_bits(forgets(rules))", "mask_bits(rules == -1)"),
-    "a small call's restart keeps": Mutant("calls", CALLS, "0.0 if r == -1 or r == 2 else", "0.0 if r == -1 else"),
     "resets don't stop a carry": Mutant("sequence", KERNELS, CARRY, "carry = carry + total"),
     "no carry between threads": Mutant(
         "sequence", "scan/dispatch.py", "starts[k + 1] = starts[k]", "starts[k + 1] = 0 * starts[k]"
@@ -121,13 +120,22 @@ MUTANTS = {
         "registers", "scan/dispatch.py", "if whole < last:", "if whole > last:"
     ),
     "a small call drops its memory": Mutant(
-        "calls", CALLS, "memory = memory + x if r == 1 or", "memory = 0.0 + x if r == 1 or"
+        "calls", CALLS, "p1, p2, p3, to, t, b, row + b * 8,", "p1, p2, p3, to, t, b, row,"
+    ),
+    "a small call has one memory for all keys": Mutant(
+        "calls",
+        CALLS,
+        "row += load_scalar(element(codes, t, 0), codes[3]) * B * 8\n        for b in range(B):\n            o",
+        "row += 0\n        for b in range(B):\n            o",
+    ),
+    "a small call takes one gate for all columns": Mutant(
+        "calls", CALLS, "step if T > 1 else 0, column if B > 1 else 0", "step if T > 1 else 0, column if B > 9 else 0"
     ),
     "a small call takes any rule": Mutant(
         "calls",
         CALLS,
-        "has_other_rules(p3, T, B, like3, _number(1, like3))",
-        "has_other_rules(p3, T, B, like3, _number(9, like3))",
+        "p3[3], _number(1, p3[3])",
+        "p3[3], _number(9, p3[3])",
     ),
     "a small call writes over its input": Mutant("calls", CALLS, "return first < other_last and", "return False and"),
     "threads begin with nothing": Mutant("registers", "scan/dispatch.py", "begin, step, 0, 1,", "step, step, 0, 1,"),

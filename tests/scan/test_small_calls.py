@@ -1,0 +1,222 @@
+"""Small calls of the scans, which compiled code takes from the checks that look at values on."""
+
+import re
+from functools import partial
+
+import numpy as np
+import pytest
+
+import fastcell as fc
+from fastcell.scan import api as recurrence
+from tests.helpers import expected, problems
+
+SHAPES = [(1,), (2,), (63,), (64,), (65,), (300,), (1, 1), (1, 5), (3, 20), (70, 3), (130, 9), (2000, 8)]
+
+
+@pytest.fixture
+def no_other_way(monkeypatch):
+    def run(*args):
+        raise AssertionError("the call took the way of large arrays")
+
+    monkeypatch.setattr(recurrence, "Run", run)
+
+
+@pytest.fixture
+def way_of_large_arrays(monkeypatch):
+    """Counts the calls that take it."""
+    calls, run = [], recurrence.Run
+
+    def counted(*args):
+        calls.append(args)
+        return run(*args)
+
+    monkeypatch.setattr(recurrence, "Run", counted)
+    return calls
+
+
+# Each layout of each combination of dtypes is compiled by itself: one dtype in all layouts will do.
+LAYOUTS = np.ascontiguousarray, np.asfortranarray, lambda array: np.repeat(array, 2, axis=0)[::2]
+DTYPES = [("f4", "i1", "i1"), ("f8", "i1", "?"), ("f4", "i8", "f4"), ("i8", "i1", "i1"), ("u1", "i4", "i2")]
+# x, f, i, o
+GATES = [("f4", "f4", "f4", "f4"), ("f8", "f8", "f8", "f8"), ("f4", "i1", "f8", "?"), ("i4", "i1", "?", "u1")]
+
+
+@pytest.mark.parametrize("dtypes", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_small_calls_follow_the_oracle(shape, dtypes, no_other_way):
+    x1, x2, x3 = problems.toy(shape)
+    arrays = [array.astype(dtype) for array, dtype in zip((np.abs(x1), x2, x3), dtypes, strict=True)]
+    keys = np.arange(shape[0]) % 3
+    memory = np.float64 if dtypes[0][0] == "f" else np.int64
+    state, streams = np.full(shape[1:], 5, memory), np.full((4, *shape[1:]), 5, memory)
+    for layout in LAYOUTS if dtypes == DTYPES[0] else LAYOUTS[:1]:
+        laid = [layout(array) for array in arrays]
+        given = {"fill": -2.0, "state": state}, {"keys": keys}, {"keys": keys, "state": streams}
+        for options in ({}, *given):
+            case = f"{laid[0].strides}, {options}"
+            expected.agree(fc.toy_scan(*laid, **options), expected.toy(*laid, **options), case)
+        if memory is np.int64:
+            continue
+        for options in ({}, *given[:2]):
+            out = layout(np.full(shape, 9, arrays[0].dtype))
+            scan = fc.toy_scan(*laid, **options, out=out)
+            assert scan.y is out
+            expected.agree(scan, expected.toy(*laid, **options), "out")
+    assert (state == 5).all()
+    assert (streams == 5).all()
+
+
+@pytest.mark.parametrize("dtypes", GATES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_small_gated_calls_follow_the_oracle(shape, dtypes, no_other_way):
+    rng = np.random.default_rng(len(shape))
+    arrays = [
+        (rng.integers(0, 2, shape) if dtype[0] in "iu?" else rng.uniform(-1, 1, shape)).astype(dtype)
+        for dtype in dtypes
+    ]
+    memory = np.int64 if dtypes[0] == "i4" else np.float64
+    keys, state, streams = np.arange(shape[0]) % 3, np.full(shape[1:], 2, memory), np.full((3, *shape[1:]), 2, memory)
+    for layout in LAYOUTS if dtypes == GATES[0] else LAYOUTS[:1]:
+        x, *gates = [layout(array) for array in arrays]
+        for options in ({}, {"state": state}, {"keys": keys}, {"keys": keys, "state": streams}):
+            case = f"{x.strides}, {options}"
+            expected.agree(fc.gated_scan(x, *gates, **options), expected.gated(x, *gates, **options), case)
+        few = [gates[0], gates[1][:, :1], gates[2][:1]] if x.ndim == 2 else [gates[0], 1, -1]
+        expected.agree(fc.gated_scan(x, *few), expected.gated(x, *few), "few gates")
+        if memory is np.float64:
+            out = np.empty_like(x, expected.gated(x, *gates).y.dtype)
+            scan = fc.gated_scan(x, *gates, out=out)
+            assert scan.y is out
+            expected.agree(scan, expected.gated(x, *gates), "out")
+
+
+@pytest.mark.parametrize("gates", [(0.5, 1, 1), (-0.0, 0.5, -1.0), (np.nan, 1.0, 1), (1, -2, 3)], ids=str)
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i2"])
+def test_numbers_as_gates(gates, dtype, no_other_way):
+    for shape in ((30,), (9, 4)):
+        x = np.arange(-15, 21)[: np.prod(shape)].reshape(shape).astype(dtype)
+        found, wanted = fc.gated_scan(x, *gates), expected.gated(x.astype("f8") if dtype != "i2" else x, *gates)
+        wanted_dtype = x.dtype if dtype == "f4" else wanted.y.dtype
+        expected.agree(found, (wanted.y.astype(wanted_dtype), wanted.state), f"{shape}")
+
+
+def test_rows_are_read_in_place(no_other_way):
+    for shape in ((70,), (30, 4)):
+        rows = np.stack(problems.toy(shape), axis=-1)
+        expected.agree(fc.toy_scan(rows), expected.toy(*(rows[..., k] for k in range(3))), f"rows of {shape}")
+        with pytest.raises(ValueError, match=r"^out must not overlap an input, got memory shared with x1$"):
+            fc.toy_scan(rows, out=rows[..., 0])
+
+
+def test_backwards_and_read_only_arrays(no_other_way):
+    arrays = [array[::-1, ::-1] for array in problems.toy((70, 9))]
+    for array in arrays:
+        array.flags.writeable = False
+    expected.agree(fc.toy_scan(*arrays), expected.toy(*arrays), "backwards")
+
+
+def test_a_state_goes_on_and_is_not_changed(no_other_way):
+    arrays = problems.toy((200, 3))
+    whole = fc.toy_scan(*arrays)
+    first = fc.toy_scan(*(array[:77] for array in arrays))
+    kept = first.state.copy()
+    second = fc.toy_scan(*(array[77:] for array in arrays), state=first.state)
+    np.testing.assert_array_equal(first.state, kept)
+    np.testing.assert_allclose(np.concatenate([first.y, second.y]), whole.y, rtol=1e-12, atol=1e-12)  # sums in groups
+    np.testing.assert_allclose(second.state, whole.state, rtol=1e-12, atol=1e-12)
+
+
+OTHERS = {
+    "integers of 64 bits without a sign": (lambda x1, x2, x3: (np.abs(x1).astype("u8"), x2, x3), {}),
+    "rules without a sign": (lambda x1, x2, x3: (x1, x2, x3.astype("u1")), {}),
+    "keys far apart": (lambda *arrays: arrays, {"keys": np.arange(100) * 1000}),
+    "integers with an out": (lambda x1, x2, x3: (x1.astype(int), x2, x3), {"out": np.empty(100, int)}),
+    "byte-swapped": (lambda x1, x2, x3: (x1.astype(x1.dtype.newbyteorder()), x2, x3), {}),
+    "lists": (lambda x1, x2, x3: (x1.tolist(), x2, x3), {}),
+    "a fill that is no float": (lambda *arrays: arrays, {"fill": 2}),
+    "three axes": (lambda *arrays: [array.reshape(10, 2, -1) for array in arrays], {}),
+    "too large": (lambda *arrays: [np.resize(array, (1 << 14) + 1) for array in arrays], {}),
+    "not strict": (lambda x1, x2, x3: (x1, np.where(x2 == 1, 5, x2).astype("i1"), x3), {"strict": False}),
+    "empty": (lambda *arrays: [array[:0] for array in arrays], {}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_all_else_goes_the_way_of_large_arrays(name, way_of_large_arrays):
+    change, options = OTHERS[name]
+    arrays = change(*problems.toy((100,)))
+    scan = fc.toy_scan(*arrays, **options)
+    options = {name: value for name, value in options.items() if name != "out"}
+    expected.agree(scan, expected.toy(*map(np.asarray, arrays), **options), name)
+    assert len(way_of_large_arrays) == 1
+
+
+def test_an_unaligned_array(way_of_large_arrays):
+    x1, x2, x3 = problems.toy((100,))
+    room = np.zeros(x1.nbytes + 1, np.uint8)
+    moved = room[1:].view(x1.dtype)
+    moved[:] = x1
+    expected.agree(fc.toy_scan(moved, x2, x3), expected.toy(x1, x2, x3), "unaligned")
+    assert len(way_of_large_arrays) == 1
+
+
+@pytest.mark.parametrize("which", [1, 2])
+@pytest.mark.parametrize("shape", [(90,), (30, 4)], ids=str)
+def test_a_rule_that_is_none_is_named_and_nothing_written(which, shape):
+    arrays = list(problems.toy(shape))
+    place = (17, *(1 for _ in shape[1:]))
+    arrays[which][place] = 3
+    out = np.full(shape, 9, arrays[0].dtype)
+    at = place[0] if len(place) == 1 else place
+    with pytest.raises(ValueError, match=rf"^x{which + 1} must be .* got 3 at index {re.escape(str(at))}$"):
+        fc.toy_scan(*arrays, out=out)
+    assert (out == 9).all()
+
+
+def test_an_out_that_overlaps_an_input_is_refused():
+    base = np.zeros((60, 2), np.float32)
+    rules = np.ones(40, np.int8)
+    fc.toy_scan(base[:40, 0], rules, rules, out=np.zeros(40, np.float32))
+    for out in (base[:40, 0], base[20:, 0], base[39::-1, 0], base[:40, 1]):
+        with pytest.raises(ValueError, match=r"^out must not overlap an input, got memory shared with x1$"):
+            fc.toy_scan(base[:40, 0], rules, rules, out=out)
+    with pytest.raises(ValueError, match="shared with x2"):
+        fc.toy_scan(np.ones(10, np.float32), rules[:10], rules[:10], out=rules.view(np.float32))
+
+
+@pytest.mark.parametrize("kind", ["u1", "i4"])
+def test_keys_of_other_types(kind, no_other_way):
+    arrays = problems.toy((40,))
+    keys = (np.arange(40) % 3).astype(kind)
+    expected.agree(fc.toy_scan(*arrays, keys=keys), expected.toy(*arrays, keys=keys), kind)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "i8"])
+def test_a_key_without_a_memory_is_named(dtype):
+    x1, x2, x3 = (array.astype(dtype) for array in problems.toy((40,), "int64"))
+    state = np.zeros(3, dtype)
+    for key in (-1, 3):
+        keys = np.arange(40) % 3
+        keys[11] = key
+        for scan in (partial(fc.toy_scan, x1, x2, x3), partial(fc.gated_scan, x1, x2, x2, x3)):
+            with pytest.raises(ValueError, match=rf"^keys must be from 0 to K - 1 = 2, got {key} at index 11$"):
+                scan(keys=keys, state=state)
+
+
+def test_an_integer_that_overflows_raises():
+    x = np.array([1, np.iinfo(np.int64).max])
+    ones = np.ones(2, np.int8)
+    for scan in (partial(fc.toy_scan, x, ones, ones), partial(fc.gated_scan, x, 1, 1, 1)):
+        for options in ({}, {"keys": ones}):
+            with pytest.raises(OverflowError, match="leaves int64"):
+                scan(**options)
+
+
+@pytest.mark.parametrize("name", ["state", "keys"])
+def test_an_out_that_overlaps_a_state_or_keys_is_refused(name):
+    x1, x2, x3 = problems.toy((40,), "float64")
+    out = np.zeros(40)
+    given = {"keys": np.arange(40) % 3, "state": np.zeros(40)} | {name: out if name == "state" else out.view(np.int64)}
+    for scan in (partial(fc.toy_scan, x1, x2, x3), partial(fc.gated_scan, x1, x3, x3, x3)):
+        with pytest.raises(ValueError, match=rf"^out must not overlap an input, got memory shared with {name}$"):
+            scan(**given, out=out)
