@@ -90,9 +90,10 @@ class ScanJob(Job):
     ) -> tuple[list[Array], list[Array]]:
         last = []
         if self.half_life is not None:
-            forget, met = self.half_life.decays(self.roles["time"], arrays["time"], streams, state and state[1])
+            before = None if state is None else state[1]
+            forget, met = self.half_life.decays(self.roles["time"], arrays["time"], streams, before)
             arrays, last = arrays | {"time": forget}, [met]
-        memory = state and (state[0] if self.by else state[0][0])
+        memory = None if state is None else state[0] if self.by else state[0][0]
         y, memories = self._scanned(arrays, streams.codes, memory)
         return [y], [np.atleast_1d(memories), *last]
 

@@ -56,7 +56,8 @@ class LstmJob(Job):
                 raise TypeError(f"state's column {name!r} must hold floats, got {state[name].dtype}")
             refuse_nulls(state[name])
         columns = [state[name].to_numpy().astype(self.lstm.dtype) for name in self.parts]
-        return [np.stack(columns, 1) if columns else np.zeros((len(state), 0), self.lstm.dtype)]
+        rows = len(state) if self.by else 1  # a frame without columns has none
+        return [np.stack(columns, 1) if columns else np.zeros((rows, 0), self.lstm.dtype)]
 
     def _begun(self, keys: int, like: list[Array]) -> list[Array]:
         start, width = self.lstm.initial_state, len(self.parts)

@@ -164,3 +164,13 @@ def test_what_does_not_fit():
     np.testing.assert_array_equal(kept.to_numpy(), fc.frames.lstm(zero, net, inputs).frame["h_2"].to_numpy())
     empty = fc.frames.lstm(table[:0], net, inputs, by="card")
     assert (empty.frame.num_rows, empty.state.num_rows, empty.frame["h_0"].type) == (0, 0, pa.float32())
+
+
+@pytest.mark.parametrize("by", [None, "card"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_units_and_no_columns_of_state(kind, by):
+    frame, net = KINDS[kind][0](_events()[1]), fc.LSTM(2, 0, seed=0)
+    scored, state = fc.frames.lstm(frame, net, ["amount", "online"], by)
+    scored, state = fc.frames.lstm(frame, net, ["amount", "online"], by, state)
+    assert len(collected(scored)) == T
+    assert len(collected(state)) == (K if by else 0)
