@@ -218,7 +218,7 @@ def _over_tables(options: argparse.Namespace) -> None:
 
         weights, nulls = _read_weights(options), options.nulls or "raise"
         job = LstmJob(weights, inputs, options.by, options.list, nulls, {"threads": None})
-        return job, dict.fromkeys(inputs, pa.float64())
+        return job, dict.fromkeys(inputs, (pa.float64(),))
 
     run(options, make, WEIGHTS=options.weights)
 

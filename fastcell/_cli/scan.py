@@ -15,9 +15,9 @@ def scan(options: argparse.Namespace) -> None:
     def make(names: list[str]) -> tuple[Job, Kinds]:
         roles = {"value": options.value, "control": options.control, "emit": options.emit}
         more = {"fill": options.fill, "strict": True, "threads": None}
-        kinds = dict.fromkeys(roles.values(), pa.float64())
+        kinds = dict.fromkeys(roles.values(), (pa.float64(),))
         if options.integer:
-            kinds[options.value] = pa.int64()
+            kinds[options.value] = (pa.int64(),)
         return ScanJob("toy", roles, options.by, "y", options.nulls, more), kinds
 
     run(options, make)

@@ -16,13 +16,14 @@ from fastcell._cli.tables import Piece, Reader, check_writable, kind_of, writing
 from fastcell._files import BadInputError, check_apart, fingerprint, whole_or_not
 from fastcell.frames import arrow_types
 from fastcell.frames.base import BadRowError, Job
+from fastcell.frames.job import TIME
 
 _BEFORE = "{}_before"
 _SEEN = b"fastcell.input"
 _VALUES = 1 << 24  # that are taken at once, unless there are more keys
 
-Kinds = dict[str, pa.DataType]
-"""What the columns of a CSV file are, which has text alone."""
+Kinds = dict[str, tuple[pa.DataType, ...]]
+"""What the columns of a CSV file may be, which has text alone; the first that fits is taken for the whole run."""
 
 
 def run(options: argparse.Namespace, make: Callable[[list[str]], tuple[Job, Kinds]], **apart: Path) -> None:
@@ -55,7 +56,7 @@ class _Stream:
     """One run of a command."""
 
     def __init__(self, options: argparse.Namespace, source: Reader, job: Job, kinds: Kinds) -> None:
-        self.options, self.source, self.job, self.kinds = options, source, job, dict(kinds)
+        self.options, self.source, self.job, self.kinds = options, source, job, kinds
         source.use(job.columns)
         schema = source.schema
         for name in job.outputs:
@@ -67,6 +68,8 @@ class _Stream:
         self.start = _load(options.state, job, self.seen)
         self.state: Any = self.start
         self._join_keys()
+        if self.start is not None and TIME in job.parts and of.is_timestamp(kind := self.start[TIME].type):
+            kinds[job.roles["time"]] = (pa.timestamp("ns", kind.tz),)
         outputs = self._outputs_of([Piece(options.input, 1, pa.RecordBatch.from_pylist([], schema))])
         self.schema = pa.schema([*schema, *outputs.schema])
         check_writable(options.output, self.schema)
@@ -93,21 +96,18 @@ class _Stream:
         if not self.source.text:
             return column
         column = pc.utf8_trim_whitespace(column)
-        kind = self.kinds[name]
-        try:
-            return pc.cast(column, kind)
-        except pa.ArrowInvalid:
-            if of.is_timestamp(kind) and kind.tz is None:  # times with a zone are another type of Arrow's
-                self.kinds[name] = pa.timestamp(kind.unit, "UTC")
-                return self._numbers(piece, name)
-        for at, cell in enumerate(column.to_pylist()):
+        for kind in self.kinds[name]:
             try:
-                pc.cast(pa.scalar(cell, pa.string()), kind)
+                numbers = pc.cast(column, kind)
             except pa.ArrowInvalid:
-                where, what = self.source.where(piece, at), _said(kind)
-                got = piece.batch.column(name)[at].as_py()
-                raise BadInputError(f"{where}, column {name}: expected {what}, got {got!r}") from None
-        raise AssertionError("a column is read where each of its cells is")
+                continue
+            if numbers.null_count < len(numbers):
+                self.kinds[name] = (kind,)  # and so in all rows
+            return numbers
+        kind = next((kind for kind in self.kinds[name] if _reads(pc.drop_null(column)[0], kind)), self.kinds[name][0])
+        row = next(row for row, cell in enumerate(column) if not _reads(cell, kind))
+        where, got = self.source.where(piece, row), piece.batch.column(name)[row].as_py()
+        raise BadInputError(f"{where}, column {name}: expected {_said(kind)}, got {got!r}")
 
     def _table(self, piece: Piece) -> pa.Table:
         """The columns that are read; categories as what they stand for, as these differ from file to file."""
@@ -176,9 +176,17 @@ class _Stream:
             pq.write_table(table.replace_schema_metadata({_SEEN: self.seen}), name)
 
 
+def _reads(cell: pa.Scalar, kind: pa.DataType) -> bool:
+    try:
+        cell.cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
 def _said(kind: pa.DataType) -> str:
     if of.is_timestamp(kind):
-        return "a time" if kind.tz is None else "a time with a zone"
+        return "a time such as 2020-01-31 12:00:00" + ("Z" if kind.tz else "")
     return "an integer" if of.is_integer(kind) else "a number"
 
 
