@@ -17,11 +17,11 @@ def gated(options: argparse.Namespace) -> None:
         half_life = _number(options.half_life, [])
         roles = gated_roles(options.value, forget, kept, shown, half_life, options.time)
         job = ScanJob("gated", roles, options.by, "y", options.nulls, {"threads": None}, half_life)
-        kinds = {name: (pa.float64(),) for name in roles.values() if isinstance(name, str)}
+        kinds: Kinds = {name: (pa.float64(),) for name in roles.values() if isinstance(name, str)}
         if job.half_life is not None:
-            numbers = (pa.int64() if options.integer else pa.float64(),)
-            dates = (pa.timestamp("ns"), pa.timestamp("ns", "UTC"))  # without zones or with them
-            kinds[options.time] = dates if job.half_life.duration else numbers
+            kinds[options.time] = (pa.int64() if options.integer else pa.float64(),)
+            if job.half_life.duration:
+                kinds[options.time] = (pa.timestamp("ns"), pa.timestamp("ns", "UTC"))  # without zones or with them
         return job, kinds
 
     run(options, make)
