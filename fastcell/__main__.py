@@ -1,4 +1,4 @@
-"""The command line: `python -m fastcell demo | simulate | verify | warmup | scan | lstm`."""
+"""The command line: `python -m fastcell demo | simulate | verify | warmup | scan | gated | lstm`."""
 
 import argparse
 import sys
@@ -31,7 +31,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("verify", help="the kernels against the oracle on this machine")
     commands.add_parser("warmup", help="compile and cache the usual kernels")
     _add_scan(commands.add_parser("scan", help="run the toy cell over CSV or Parquet files", epilog=_AGAIN))
-    _add_lstm(commands.add_parser("lstm", help="run an LSTM over a NumPy array file", epilog=_AGAIN))
+    _add_gated(commands.add_parser("gated", help="run the gated recurrence over CSV or Parquet files", epilog=_AGAIN))
+    _add_lstm(commands.add_parser("lstm", help="run an LSTM over tables or a NumPy array file", epilog=_AGAIN))
     return parser
 
 
@@ -43,34 +44,76 @@ def _count(text: str) -> int:
     return number
 
 
-def _add_scan(scan: argparse.ArgumentParser) -> None:
-    scan.add_argument(
+def _add_tables(command: argparse.ArgumentParser) -> None:
+    """What the commands over tables share."""
+    command.add_argument(
         "input", metavar="IN", type=Path, help=".csv, .parquet, or a folder: its .parquet files in the order of names"
     )
+    command.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="one .csv or .parquet file")
+    command.add_argument(
+        "--state", metavar="FILE", type=Path, help="start from it if it is there; save the last state in it (Parquet)"
+    )
+    command.add_argument(
+        "--nulls",
+        choices=("raise", "keep"),
+        default="raise",
+        help="a cell with nothing stops the run where it is needed, or changes no memory",
+    )
+    _add_by(command)
+
+
+def _add_by(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--by", metavar="COL", nargs="+", action="extend", help="a memory for each value of these columns together"
+    )
+
+
+def _add_scan(scan: argparse.ArgumentParser) -> None:
+    _add_tables(scan)
     scan.add_argument("--value", metavar="COL", required=True, help="x1: what is added")
     scan.add_argument(
         "--control", metavar="COL", required=True, help="x2: 1 adds, 0 keeps, -1 resets, 2 restarts from the value"
     )
     scan.add_argument("--emit", metavar="COL", required=True, help="x3: 1 outputs the memory")
-    scan.add_argument(
-        "--by", metavar="COL", nargs="+", action="extend", help="a memory for each value of these columns together"
-    )
-    scan.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="one .csv or .parquet file")
-    scan.add_argument(
-        "--state", metavar="FILE", type=Path, help="start from it if it is there; save the last state in it (Parquet)"
-    )
-    scan.add_argument(
-        "--nulls",
-        choices=("raise", "keep"),
-        default="raise",
-        help="a cell with nothing stops the run where it is needed, or is read as 0",
-    )
     scan.add_argument("--fill", type=float, default=0.0, help="y of a silent row (default 0)")
     scan.add_argument("--integer", action="store_true", help="a CSV's values are integers (default: float64)")
 
 
+def _add_gated(gated: argparse.ArgumentParser) -> None:
+    _add_tables(gated)
+    gated.add_argument("--value", metavar="COL", required=True, help="x: what is added")
+    gated.add_argument("-f", "--forget", metavar="GATE", help="f, a column or a number: what stays of the memory")
+    gated.add_argument(
+        "-i",
+        "--input",
+        metavar="GATE",
+        dest="input_gate",
+        default="1",
+        help="i: what is taken of it (default 1)",
+    )
+    gated.add_argument("--emit", metavar="GATE", default="1", help="o: what is shown of the memory (default 1)")
+    gated.add_argument(
+        "--half-life",
+        metavar="TIME",
+        help="in the place of -f: after it half of a memory is left. A number, in the unit of times that are numbers, "
+        "or such as 30s, 5min, 1.5h, 7d",
+    )
+    gated.add_argument("--time", metavar="COL", help="times, upwards for each key; the state has the last ones")
+    gated.add_argument("--integer", action="store_true", help="a CSV's times are integers (default: float64)")
+
+
 def _add_lstm(lstm: argparse.ArgumentParser) -> None:
-    lstm.add_argument("input", metavar="X.npy", type=Path, help="(T, B, I) or (T, I)")
+    lstm.add_argument(
+        "input", metavar="X", type=Path, help="an array .npy, (T, B, I) or (T, I); with --inputs a table as for scan"
+    )
+    lstm.add_argument("--inputs", metavar="COL,COL", nargs="+", help="the columns of a table that the LSTM reads, I")
+    _add_by(lstm)
+    lstm.add_argument(
+        "--list", metavar="NAME", help="a table's outputs as one list column (Parquet), not h_0, h_1, ..."
+    )
+    lstm.add_argument(
+        "--nulls", choices=("raise", "keep"), help="a table's cell with nothing stops the run (default), or is 0"
+    )
     lstm.add_argument(
         "--weights",
         metavar="FILE",
@@ -88,13 +131,15 @@ def _add_lstm(lstm: argparse.ArgumentParser) -> None:
         help="of the products (default: that of the weights, int8 where FILE holds integers). A state is float32 in "
         "each, so that a run may go on in another",
     )
-    lstm.add_argument("-o", "--output", metavar="Y.npy", type=Path, required=True, help="(T, B, D*H) or (T, D*H)")
+    lstm.add_argument(
+        "-o", "--output", metavar="Y", type=Path, required=True, help=".npy, (T, B, D*H) or (T, D*H); or a table"
+    )
     lstm.add_argument(
         "--state",
         metavar="FILE",
         type=Path,
-        help=".npz or .safetensors with h and c: start from it if it is there; save the last state in it. "
-        "Not where a direction runs backwards: such an LSTM takes all steps of some rows at a time",
+        help=".npz or .safetensors with h and c, Parquet for a table: start from it if it is there; save the last "
+        "state in it. Not where a direction runs backwards: such an LSTM takes all steps of some rows at a time",
     )
 
 
@@ -136,6 +181,10 @@ def _run(arguments: argparse.Namespace) -> int:
             from fastcell._cli.scan import scan
 
             scan(arguments)
+        elif command == "gated":
+            from fastcell._cli.gated import gated
+
+            gated(arguments)
         else:
             from fastcell._cli.lstm import lstm
 

@@ -1,4 +1,4 @@
-"""`python -m fastcell lstm`: an LSTM over an array file, stretch after stretch, at constant memory."""
+"""`python -m fastcell lstm`: an LSTM over tables, or over an array file, stretch after stretch, at constant memory."""
 
 import argparse
 import math
@@ -197,6 +197,33 @@ def _in_rows(cell: LSTM, path: Path, name: str) -> None:
 
 def lstm(options: argparse.Namespace) -> None:
     """Run the command; raises BadInputError for what the user can mend, and writes nothing then."""
+    if options.inputs:
+        return _over_tables(options)
+    if options.input.suffix.lower() in (".csv", ".parquet") or options.input.is_dir():
+        raise BadInputError(f"{options.input}: expected --inputs, the columns of a table that the LSTM reads")
+    for name in ("by", "list", "nulls"):
+        if getattr(options, name):
+            raise BadInputError(f"--{name}: only with --inputs, over tables")
+    return _over_an_array(options)
+
+
+def _over_tables(options: argparse.Namespace) -> None:
+    from fastcell._cli.stream import Kinds, run
+    from fastcell.frames.lstm_job import LstmJob
+
+    inputs = [name for given in options.inputs for name in given.split(",")]
+
+    def make(names: list[str]) -> tuple[LstmJob, Kinds]:
+        import pyarrow as pa
+
+        weights, nulls = _read_weights(options), options.nulls or "raise"
+        job = LstmJob(weights, inputs, options.by, options.list, nulls, {"threads": None})
+        return job, dict.fromkeys(inputs, (pa.float64(),))
+
+    run(options, make, WEIGHTS=options.weights)
+
+
+def _over_an_array(options: argparse.Namespace) -> None:
     check_apart(X=options.input, STATE=options.state, OUT=options.output, WEIGHTS=options.weights)
     cell = _read_weights(options)
     x = _mapped(options.input)

@@ -30,19 +30,23 @@ class Piece(NamedTuple):
 class Reader:
     """A CSV file, a Parquet file, or the Parquet files of a folder in the order of their names.
 
-    `used` are the columns that every file must have. The files of a folder are read under one schema: columns go by
-    name, types that differ become the one that holds the values of both, and a column that is not used and that a file
-    lacks is null there. All schemas are read, and must agree, before the first row is.
+    The columns that are used every file must have. The files of a folder are read under one schema: columns go by name,
+    types that differ become the one that holds the values of both, and a column that is not used and that a file lacks
+    is null there. All schemas are read, and must agree, before the first row is.
     """
 
-    def __init__(self, path: Path, used: Sequence[str]) -> None:
-        self.paths, self._used = [path], used
+    def __init__(self, path: Path) -> None:
+        self.paths, self._used = [path], list[str]()
         if path.is_dir():
             self.paths = sorted(found for found in path.iterdir() if found.suffix.lower() == ".parquet")
             if not self.paths:
                 raise BadInputError(f"{path}: expected a folder with .parquet files, got none")
         self.text = kind_of(self.paths[0]) == ".csv"
         self.schema = self._open(self.paths[0])[0]
+
+    def use(self, used: Sequence[str]) -> None:
+        """Read all schemas. Without this the first file's is known."""
+        self._used = list(used)
         for name in used:
             if self.schema.names.count(name) != 1:
                 raise BadInputError(

@@ -111,12 +111,14 @@ def toy_scan(
 def gated_scan(
     df: Any,
     value: str,
-    forget: str | float,
-    input: str | float,
-    output: str | float,
+    forget: str | float | None = None,
+    input: str | float = 1.0,
+    output: str | float = 1.0,
     by: str | Sequence[str] | None = None,
     state: Any = None,
     *,
+    half_life: Any = None,
+    time: str | None = None,
     name: str = "y",
     nulls: str = "raise",
     threads: int | None = None,
@@ -128,6 +130,8 @@ def gated_scan(
         a_t = forget_t * a_{t-1} + input_t * value_t
         y_t = output_t * a_t
 
+    or, at irregular times, ``forget_t = 2**(-(time_t - time before of the same key) / half_life)``.
+
     Parameters
     ----------
     df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame or pyarrow.Table
@@ -136,15 +140,22 @@ def gated_scan(
         A column of integers, floats or bool.
     forget, input, output : str or number
         Gates: a column, or one number for all rows.
+    half_life, time : number, text or timedelta; str
+        In the place of `forget`: the time after which half of a memory is left, and the column of times. Times are
+        numbers, with a half-life in their unit, or dates, datetimes or durations, with one such as "5min" or "1.5h"
+        (of ns, us, ms, s, min, h, d) or a timedelta. Times of a key must not go backwards. Its first row forgets
+        nothing: it goes on from 0, or from the state.
     nulls : "raise" or "keep"
-        What a null is: an error that names its row, or a value or input of 0, a forget gate of 1, an output of 0.
+        What a null is: an error that names its row, or a value or input of 0, a forget gate of 1, an output of 0. At
+        a time that is null no time goes by.
     by, state, name, threads
         As in `toy_scan`.
 
     Returns
     -------
     Frames(frame, state)
-        As `toy_scan` returns it; the new column has the type of `fastcell.gated_scan`'s y.
+        As `toy_scan` returns it; the new column has the type of `fastcell.gated_scan`'s y, float64 with a half-life.
+        The state then has each key's last time, too, in a column "time".
 
     Raises
     ------
@@ -161,9 +172,13 @@ def gated_scan(
     >>> ticks = pa.table({"price": [8.0, 4.0, 4.0], "of": ["a", "b", "a"]})
     >>> gated_scan(ticks, "price", forget=0.5, input=0.5, output=1, by="of").frame["y"].to_pylist()
     [4.0, 2.0, 4.0]
+    >>> calls = pa.table({"load": [8.0, 1.0, 1.0], "at": [0, 5, 20]})
+    >>> gated_scan(calls, "load", half_life=5, time="at").frame["y"].to_pylist()
+    [8.0, 5.0, 1.625]
     """
-    roles = {"value": value, "forget": forget, "input": input, "output": output}
-    return Frames(*_run("gated", df, roles, by, state, name, nulls, {"threads": threads}))
+    roles = _jobs("job").gated_roles(value, forget, input, output, half_life, time)
+    options = {"threads": threads}
+    return Frames(*_run("gated", df, roles, by, state, name, nulls, options, half_life))
 
 
 def lstm(
@@ -173,7 +188,7 @@ def lstm(
     by: str | Sequence[str] | None = None,
     state: Any = None,
     *,
-    output: str = "h",
+    output: str | None = None,
     nulls: str = "raise",
     threads: int | None = None,
 ) -> Frames:
@@ -194,17 +209,17 @@ def lstm(
     state : frame of df's kind, optional
         What an earlier call returned. Keys that it doesn't hold start from the LSTM's `initial_state`, or zeros; keys
         that df doesn't hold stay in the state.
-    output : str
-        The new columns are ``h_0``, ``h_1``, ..., with this word for h.
+    output : str, optional
+        The name of one list column with a row's outputs. Without, they are columns ``h_0``, ``h_1``, ...
     nulls : "raise" or "keep"
         What a null is: an error that names its row, or 0.
 
     Returns
     -------
     Frames(frame, state)
-        `frame` is df with H or P columns more, of the LSTM's dtype. `state` has the columns of `by` and for each layer
-        and unit ``h_0_0``, ... and ``c_0_0``, ...: plain numbers, which every file format holds. Both are lazy where df
-        is, as in `toy_scan`.
+        `frame` is df with the outputs, H or P numbers of the LSTM's dtype a row; in pandas, which has no lists,
+        `output` is a column of arrays. `state` has the columns of `by` and for each layer and unit ``h_0_0``, ... and
+        ``c_0_0``, ...: plain numbers, which every file format holds. Both are lazy where df is, as in `toy_scan`.
 
     Raises
     ------
@@ -224,13 +239,26 @@ def lstm(
     >>> scored, state = lstm(events, fc.LSTM(2, 1, seed=0), ["amount", "online"], by="card")
     >>> scored.column_names, state.column_names
     (['card', 'amount', 'online', 'h_0'], ['card', 'h_0_0', 'c_0_0'])
+    >>> lists, _ = lstm(events, fc.LSTM(2, 1, seed=0), ["amount", "online"], by="card", output="h")
+    >>> lists["h"][2].as_py() == [scored["h_0"][2].as_py()]
+    True
     """
     job = _jobs("lstm_job").LstmJob(lstm, inputs, by, output, nulls, {"threads": threads})
     return Frames(*job.run(df, state))
 
 
-def _run(kind: str, df: Any, roles: dict[str, Any], by: Any, state: Any, name: Any, nulls: Any, options: Any) -> Any:
-    return _jobs("job").Job(kind, roles, by, name, nulls, options).run(df, state)
+def _run(
+    kind: str,
+    df: Any,
+    roles: dict[str, Any],
+    by: Any,
+    state: Any,
+    name: Any,
+    nulls: Any,
+    options: Any,
+    *half_life: Any,
+) -> Any:
+    return _jobs("job").ScanJob(kind, roles, by, name, nulls, options, *half_life).run(df, state)
 
 
 def _jobs(module: str) -> Any:

@@ -11,7 +11,8 @@ from numba.extending import intrinsic
 from fastcell._jit import inline, kernel
 from fastcell.simd.vector import load_scalar, size_of
 
-_UINT8 = np.uint8(0)
+_UINT8, _INT32 = np.uint8(0), np.int32(0)
+_LARGE = 2.0**62
 _MIX, _SPREAD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 
 
@@ -129,3 +130,28 @@ def enter(met, count, table):
         while table[slot] >= 0:
             slot = (slot + np.uint64(1)) & mask
         table[slot] = code
+
+
+@kernel
+def since_last(times, times_t, codes, codes_t, T, last, gaps, none):
+    """Write the time since the row of the same key before, 0 without one, and take `last` on.
+
+    times: T of none's type, codes: T of int32.  last: (K,) each key's last time.  gaps: (T,)
+    `none` is no time, as NaN is: there no time goes by. Returns the first row that is before its key's last, or T.
+    """
+    for t in range(T):
+        time = load_scalar(times + t * times_t, none)
+        key = load_scalar(codes + t * codes_t, _INT32)
+        before = last[key]
+        gaps[t] = 0.0
+        if time == none or time != time:
+            continue
+        last[key] = time
+        if before == none or before != before:
+            continue
+        if time < before:
+            last[key] = before
+            return t
+        wide = np.float64(time) - np.float64(before)
+        gaps[t] = np.float64(time - before) if wide < _LARGE else wide  # exact, where an int64 holds it
+    return T

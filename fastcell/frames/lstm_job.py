@@ -4,15 +4,19 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
+import pyarrow as pa
 
 from fastcell._checks import Array
-from fastcell.frames.job import Job, _handled, _known, _listed, _rows
-from fastcell.frames.keys import number
+from fastcell.frames.base import Job, Streams, column_of_arrow, columns_of, refuse_nulls
 from fastcell.lstm import LSTM
+
+_LIST_VALUES = 2**31 - 1  # of all lists in one array of Arrow's
 
 
 class LstmJob(Job):
     """One checked call of an LSTM."""
+
+    naming, command = "output", "lstm"
 
     def __init__(self, lstm: Any, inputs: Any, by: Any, output: Any, nulls: Any, options: dict[str, Any]) -> None:
         if not isinstance(lstm, LSTM):
@@ -25,119 +29,77 @@ class LstmJob(Job):
                 raise TypeError(f"inputs must be of str, got {name!r}")
         if len(names) != lstm.input_size:
             raise ValueError(f"inputs must be the names of I = {lstm.input_size} columns, got {len(names)}")
-        super().__init__("lstm", {f"inputs[{k}]": name for k, name in enumerate(names)}, by, output, nulls, options)
-        self.lstm = lstm
-        self.outputs = [f"{output}_{unit}" for unit in range(lstm.output_size)]
-        self.parts = [
-            [f"{letter}_{layer}_{unit}" for layer in range(lstm.num_layers) for unit in range(size)]
-            for letter, size in (("h", lstm.output_size), ("c", lstm.hidden_size))
-        ]
-        if clash := sorted(set(self.by) & {*self.parts[0], *self.parts[1]}):
-            raise ValueError(f"by must be none of the state's columns, got {_listed(clash)}")
+        if not isinstance(output, str | None):
+            raise TypeError(f"output must be of str, got {output!r}")
+        self.lstm, self.options, self.listed = lstm, options, output is not None
+        self.sizes = (lstm.output_size, lstm.hidden_size)
+        super().__init__(
+            {f"inputs[{k}]": name for k, name in enumerate(names)},
+            by,
+            nulls,
+            [f"h_{unit}" for unit in range(lstm.output_size)] if output is None else [output],
+            [
+                f"{letter}_{layer}_{unit}"
+                for letter, size in zip("hc", self.sizes, strict=True)
+                for layer in range(lstm.num_layers)
+                for unit in range(size)
+            ],
+        )
 
-    def run(self, df: Any, state: Any) -> tuple[Any, Any]:
-        """The frame with the outputs as columns, and the state, of df's kind."""
-        frame = _known("df", df)
-        if isinstance(frame, nw.LazyFrame):
-            return self._lazy(df, state)
+    @property
+    def width(self) -> int:
+        return self.lstm.input_size + self.lstm.output_size
+
+    def _given(self, state: nw.DataFrame[Any], arrays: dict[str, Any]) -> list[Array]:
+        for name in self.parts:
+            if state[name].dtype not in (nw.Float32, nw.Float64):
+                raise TypeError(f"state's column {name!r} must hold floats, got {state[name].dtype}")
+            refuse_nulls(state[name])
+        columns = [state[name].to_numpy().astype(self.lstm.dtype) for name in self.parts]
+        rows = len(state) if self.by else 1  # a frame without columns has none
+        return [np.stack(columns, 1) if columns else np.zeros((rows, 0), self.lstm.dtype)]
+
+    def _begun(self, keys: int, like: list[Array]) -> list[Array]:
+        start, width = self.lstm.initial_state, len(self.parts)
+        row = np.zeros(width, self.lstm.dtype) if start is None else np.concatenate([part.ravel() for part in start])
+        return [np.repeat(row[None], keys, 0)]
+
+    def _cell(
+        self, arrays: dict[str, Any], streams: Streams, state: list[Array] | None
+    ) -> tuple[list[Array], list[Array]]:
+        lstm, start = self.lstm, None
+        x = np.zeros((streams.rows, len(arrays)), lstm.dtype)
+        for k, array in enumerate(arrays.values()):
+            x[:, k] = array
         if state is not None:
-            state = _known("state", state)
-            if state.implementation != frame.implementation or isinstance(state, nw.LazyFrame):
-                got = type(state.to_native()).__name__
-                raise TypeError(f"state must be of df's kind, {type(df).__name__}, got {got}")
-        self._check_columns(frame.columns)
-        y, last = self._streams(frame, state)
-        columns = _columns(self.outputs, y, frame)
-        return frame.with_columns(*columns).to_native(), last.to_native()
+            split = np.split(state[0], [lstm.num_layers * lstm.output_size], 1)
+            h, c = (
+                np.ascontiguousarray(part.reshape(len(part), lstm.num_layers, size).swapaxes(0, 1))
+                for part, size in zip(split, self.sizes, strict=True)
+            )
+            start = (h, c) if self.by else (h[:, 0], c[:, 0])
+        y, last = lstm(x, start, keys=streams.codes, batch_first=False, **self.options)
+        parts = [part if self.by else part[:, None] for part in last]  # (L, K, H)
+        rows = [part.swapaxes(0, 1).reshape(streams.keys, lstm.num_layers * part.shape[2]) for part in parts]
+        return [y], [np.concatenate(rows, 1)]
 
-    def _lazy(self, df: Any, state: Any) -> tuple[Any, Any]:
-        """Two queries, whose types a trial on no rows finds."""
-        import polars as pl
+    def _outputs(self, outputs: list[Array], like: nw.DataFrame[Any]) -> list[nw.Series[Any]]:
+        (y,) = outputs
+        if self.listed:
+            return [column_of_arrow(self.outputs[0], _lists(y), like)]
+        return columns_of(self.outputs, list(np.ascontiguousarray(y.T)), like)
 
-        schema = df.collect_schema()
-        if state is not None and not isinstance(state, pl.DataFrame | pl.LazyFrame):
-            raise TypeError(f"state must be of df's kind, LazyFrame, got {type(state).__name__}")
-        trial = None if state is None else pl.DataFrame(schema=state.lazy().collect_schema())
-        if trial is not None and not self.by:
-            trial = trial.clear(1).with_columns(pl.selectors.numeric().fill_null(0))
-        tried, tried_state = self.run(pl.DataFrame(schema=schema), trial)
-
-        def scan(given: pl.DataFrame) -> tuple[Any, Any]:
-            return self.run(given, state.collect() if isinstance(state, pl.LazyFrame) else state)
-
-        states = df.select(self.columns).map_batches(lambda given: scan(given)[1], schema=tried_state.schema)
-        return df.map_batches(lambda given: scan(given)[0], schema=tried.schema), states
-
-    def _check_columns(self, names: list[str]) -> None:
-        super()._check_columns(names)
-        if clash := [name for name in self.outputs if name in names]:
-            raise ValueError(f"output must name none of df's columns, {_listed(names)}, got {_listed(clash)}")
-
-    def _streams(self, frame: nw.DataFrame[Any], state: nw.DataFrame[Any] | None) -> tuple[Array, nw.DataFrame[Any]]:
-        arrays = [self._array(frame, role) for role in self.roles]
-        x = np.stack(arrays, 1).astype(self.lstm.dtype) if arrays else np.zeros((len(frame), 0), self.lstm.dtype)
-        given = None if state is None else self._states(state)
-        if not self.by:
-            if given is not None and given[0].shape[1] != 1:
-                raise ValueError(f"state must have one row where there is no by, got {given[0].shape[1]}")
-            start = None if given is None else (given[0][:, 0], given[1][:, 0])
-            y, (h, c) = self.lstm(x, start, batch_first=False, **self.options)
-            return y, self._frame(None, (h[:, None], c[:, None]), frame)
-        numbered = number(frame.select(self.by))
-        met = _rows(_handled(frame.select(self.by)), numbered.firsts)
-        if state is None or given is None:
-            known, places, whole = met, np.arange(len(met)), self._begun(len(met))
-        else:
-            known, places = self._merged(state, met)
-            whole = self._begun(len(known))
-            for part, earlier in zip(whole, given, strict=True):
-                part[:, : earlier.shape[1]] = earlier
-        mine = (whole[0][:, places], whole[1][:, places])
-        y, last = self.lstm(x, mine, keys=numbered.codes, **self.options)
-        for part, new in zip(whole, last, strict=True):
-            part[:, places] = new
-        return y, self._frame(known, whole, frame)
-
-    def _begun(self, keys: int) -> tuple[Array, Array]:
-        """States of keys that are new."""
-        lstm = self.lstm
-        h, c = (
-            np.zeros((lstm.num_layers, keys, size), lstm.dtype) for size in (lstm.output_size, lstm.hidden_size)
-        )  # fmt: skip
-        if (start := lstm.initial_state) is not None:
-            h[...], c[...] = start[0][:, None], start[1][:, None]
-        return h, c
-
-    def _states(self, state: nw.DataFrame[Any]) -> tuple[Array, Array]:
-        """h and c, (L, K, ...), of a frame."""
-        expected = [*self.by, *self.parts[0], *self.parts[1]]
-        if sorted(state.columns) != sorted(expected):
-            raise ValueError(f"state must have the columns {_listed(expected)}, got {_listed(state.columns)}")
-        found = []
-        for names in self.parts:
-            for name in names:
-                if state[name].dtype not in (nw.Float32, nw.Float64):
-                    raise TypeError(f"state's column {name!r} must hold floats, got {state[name].dtype}")
-            columns = [state[name].to_numpy() for name in names]
-            layers = self.lstm.num_layers
-            stacked = np.stack(columns).reshape(layers, len(names) // layers, len(state))
-            found.append(stacked.transpose(0, 2, 1).astype(self.lstm.dtype))
-        return found[0], found[1]
-
-    def _frame(
-        self, keys: nw.DataFrame[Any] | None, state: tuple[Array, Array], like: nw.DataFrame[Any]
-    ) -> nw.DataFrame[Any]:
-        """Keys and their states."""
-        columns = []
-        for names, part in zip(self.parts, state, strict=True):
-            columns += _columns(names, part.transpose(1, 0, 2).reshape(part.shape[1], len(names)), like)
-        if keys is None:
-            return nw.from_dict({column.name: column for column in columns}, backend=like.implementation)
-        return keys.with_columns(*columns)
+    def _state(self, last: list[Array], arrays: dict[str, Any], like: nw.DataFrame[Any]) -> list[nw.Series[Any]]:
+        return columns_of(self.parts, list(np.ascontiguousarray(last[0].T)), like)
 
 
-def _columns(names: list[str], values: Array, like: nw.DataFrame[Any]) -> list[nw.Series[Any]]:
-    """Columns of a (T, ...) array."""
-    side_by_side = np.ascontiguousarray(values.T)
-    backend = like.implementation
-    return [nw.Series.from_numpy(name, side_by_side[k], backend=backend) for k, name in enumerate(names)]
+def _lists(y: Array) -> pa.ChunkedArray:
+    """Rows as lists, in as many arrays as their offsets of 32 bits need."""
+    width = y.shape[1]
+    rows = max(1, _LIST_VALUES // max(width, 1))
+    kind = pa.list_(pa.from_numpy_dtype(y.dtype))
+    chunks = [
+        pa.ListArray.from_arrays(np.arange(len(part) + 1, dtype=np.int32) * width, part.ravel(), kind)
+        for part in (y[first : first + rows] for first in range(0, len(y), rows))
+    ]
+    return pa.chunked_array(chunks, kind)

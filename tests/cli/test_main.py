@@ -18,9 +18,9 @@ import fastcell as fc
 from fastcell import _files, _warmup
 from fastcell.__main__ import main
 from fastcell._cli import lstm as _lstm_command
-from fastcell._cli import scan as _scan
 from fastcell._cli import tables as _tables
 from fastcell._cli.demo import rain, wettest_spells
+from fastcell.frames import job
 from tests.helpers import processes
 from tests.helpers.commands import COLUMNS, by_hand, keyed, read, scan, steps, table, write
 
@@ -173,7 +173,7 @@ def test_an_interrupt_leaves_the_old_output(tmp_path, monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_scan, "toy_scan", interrupt)
+    monkeypatch.setattr(job, "toy_scan", interrupt)
     assert scan(source, out) == 130
     assert "interrupted, nothing written" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
@@ -261,7 +261,7 @@ def test_more_that_stops_a_scan(tmp_path, capsys):
     state = tmp_path / "state"
     assert "OUT must be another file than STATE" in error(source, tmp_path / "s.csv", "--state", tmp_path / "s.csv")
     assert "IN must be another file than OUT" in error(source, source, "--state", state)
-    assert "expected different columns" in error(source, tmp_path / "out.csv", "--by", "c", "c")
+    assert "by must be different columns" in error(source, tmp_path / "out.csv", "--by", "c", "c")
     (tmp_path / "folder.csv").mkdir()
     assert "expected a file, got a folder" in error(source, tmp_path / "folder.csv")
     pq.write_table(pa.table({"note": [1], "memory": [1.0]}), state)

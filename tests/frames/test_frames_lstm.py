@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import fastcell as fc
+from fastcell.frames import lstm_job
 from tests.helpers import lstms
+from tests.helpers.frames import collected
 
 pa = pytest.importorskip("pyarrow")
 pytest.importorskip("narwhals")
@@ -71,11 +73,37 @@ def test_one_stream_without_by(kind):
     net = fc.LSTM(2, 4, seed=0)
     wanted = net(_inputs(columns))[0]
     first, state = fc.frames.lstm(make({n: v[:20] for n, v in columns.items()}), net, ["amount", "online"])
-    second, _ = fc.frames.lstm(
-        make({n: v[20:] for n, v in columns.items()}), net, ["amount", "online"], state=state, output="y"
-    )
+    second, _ = fc.frames.lstm(make({n: v[20:] for n, v in columns.items()}), net, ["amount", "online"], state=state)
     np.testing.assert_array_equal(column(first, "h_3"), wanted[:20, 3])
-    np.testing.assert_array_equal(column(second, "y_3"), wanted[20:, 3])
+    np.testing.assert_array_equal(column(second, "h_3"), wanted[20:, 3])
+
+
+@pytest.mark.parametrize("by", [None, "card"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_outputs_as_one_list_column(kind, by, monkeypatch):
+    monkeypatch.setattr(lstm_job, "_LIST_VALUES", 40)  # rows of several arrays of Arrow's
+    make, column = KINDS[kind]
+    _, columns = _events()
+    codes = pd.factorize(np.array(columns["card"]))[0] if by else None  # as they are first met, as in the state
+    net = fc.LSTM(2, 3, 2, seed=0)
+    wanted, last = net(_inputs(columns), keys=codes)
+    frame, state = fc.frames.lstm(make(columns), net, ["amount", "online"], by, output="score")
+    native = collected(frame)
+    assert list(getattr(native, "column_names", native.columns)) == [*columns, "score"]
+    found = native["score"]
+    if kind == "pandas":
+        assert {cells.dtype for cells in found} == {np.dtype(np.float32)}
+    elif kind == "arrow":
+        assert found.type == pa.list_(pa.float32())
+    else:
+        assert found.dtype == pl.List(pl.Float32)
+        assert kind != "lazy" or frame.collect_schema()["score"] == pl.List(pl.Float32)
+    rows = found.to_pylist() if kind == "arrow" else list(found)
+    np.testing.assert_array_equal(np.array([list(row) for row in rows], np.float32), wanted)
+    again = fc.frames.lstm(make(columns), net, ["amount", "online"], by, state).frame
+    np.testing.assert_array_equal(column(again, "h_1"), net(_inputs(columns), last, keys=codes)[0][:, 1])
+    nothing = make(columns).slice(0, 0) if kind == "arrow" else make(columns).head(0)
+    assert len(collected(fc.frames.lstm(nothing, net, ["amount", "online"], by, output="score").frame)) == 0
 
 
 def test_the_state_through_parquet(tmp_path):
@@ -124,9 +152,9 @@ def test_what_does_not_fit():
     ):
         with pytest.raises(error, match=match):
             fc.frames.lstm(*arguments)
-    with pytest.raises(ValueError, match=r"output must name none of df's columns, .*, got 'h_0'"):
+    with pytest.raises(ValueError, match=r"output must be none of df's columns, .*, got 'h_0'"):
         fc.frames.lstm(table.append_column("h_0", table["amount"]), net, inputs)
-    with pytest.raises(ValueError, match="by must be none of the state's columns, got 'c_0_1'"):
+    with pytest.raises(ValueError, match="by must be different columns, none of them 'h_0_0' to 'c_0_3', got"):
         fc.frames.lstm(table.rename_columns(["c_0_1", *inputs]), net, inputs, by="c_0_1")
     holes = table.set_column(1, "amount", pa.array([None, *columns["amount"][1:]]))
     with pytest.raises(ValueError, match="column 'amount' must be a number, got a null in row 0"):
@@ -136,3 +164,13 @@ def test_what_does_not_fit():
     np.testing.assert_array_equal(kept.to_numpy(), fc.frames.lstm(zero, net, inputs).frame["h_2"].to_numpy())
     empty = fc.frames.lstm(table[:0], net, inputs, by="card")
     assert (empty.frame.num_rows, empty.state.num_rows, empty.frame["h_0"].type) == (0, 0, pa.float32())
+
+
+@pytest.mark.parametrize("by", [None, "card"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_units_and_no_columns_of_state(kind, by):
+    frame, net = KINDS[kind][0](_events()[1]), fc.LSTM(2, 0, seed=0)
+    scored, state = fc.frames.lstm(frame, net, ["amount", "online"], by)
+    scored, state = fc.frames.lstm(frame, net, ["amount", "online"], by, state)
+    assert len(collected(scored)) == T
+    assert len(collected(state)) == (K if by else 0)
