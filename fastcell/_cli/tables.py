@@ -68,7 +68,7 @@ class Reader:
         try:
             if self.text:
                 return _open_csv(path)
-            file = pq.ParquetFile(path)
+            file = pq.ParquetFile(path, pre_buffer=False)  # what is read ahead would stay until the file's end
             schema = file.schema_arrow.remove_metadata()
             str(schema)  # raises where a damaged name is no text
             return schema, file.iter_batches(_ROWS)
