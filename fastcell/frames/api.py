@@ -40,7 +40,7 @@ def toy_scan(
 
     Parameters
     ----------
-    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame or pyarrow.Table
+    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table or dask.dataframe.DataFrame
         Rows in the order of time.
     value, control, emit : str
         Columns of integers, floats or bool; for the last two a number for all rows, too.
@@ -87,9 +87,10 @@ def toy_scan(
     -----
     Columns of numbers without nulls are read in place, those in several chunks are first joined. Integer keys that
     lie near each other, dates and categories are numbered through a table in less time than the scan takes, text
-    through a hash table in about three times that. A query that is collected takes its columns as a whole. A dask
-    dataframe is none of these frames: call this in a function for `df.map_partitions` where each partition holds all
-    rows of its keys, or `fastcell.dask` on arrays.
+    through a hash table in about three times that. A query that is collected takes its columns as a whole.
+    A Dask dataframe is shuffled by its keys, so that its rows come out in another order, each key's in their own, and
+    the state has as many partitions; without keys partitions run one after the other. Both are computed when they are
+    asked for, best together: ``dask.compute(frame, state)``.
     Sums are those of `fastcell.toy_scan`.
 
     Examples
@@ -105,7 +106,8 @@ def toy_scan(
     [0.0, 10.0, 6.0]
     """
     roles = {"value": value, "control": control, "emit": emit}
-    return Frames(*_run("toy", df, roles, by, state, name, nulls, {"fill": fill, "strict": strict, "threads": threads}))
+    options = {"fill": fill, "strict": strict, "threads": threads}
+    return _run(_jobs("job").ScanJob("toy", roles, by, name, nulls, options), df, state)
 
 
 def gated_scan(
@@ -134,7 +136,7 @@ def gated_scan(
 
     Parameters
     ----------
-    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame or pyarrow.Table
+    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table or dask.dataframe.DataFrame
         Rows in the order of time.
     value : str
         A column of integers, floats or bool.
@@ -176,9 +178,9 @@ def gated_scan(
     >>> gated_scan(calls, "load", half_life=5, time="at").frame["y"].to_pylist()
     [8.0, 5.0, 1.625]
     """
-    roles = _jobs("job").gated_roles(value, forget, input, output, half_life, time)
-    options = {"threads": threads}
-    return Frames(*_run("gated", df, roles, by, state, name, nulls, options, half_life))
+    job = _jobs("job")
+    roles = job.gated_roles(value, forget, input, output, half_life, time)
+    return _run(job.ScanJob("gated", roles, by, name, nulls, {"threads": threads}, half_life), df, state)
 
 
 def lstm(
@@ -198,7 +200,7 @@ def lstm(
 
     Parameters
     ----------
-    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame or pyarrow.Table
+    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table or dask.dataframe.DataFrame
         Rows in the order of time.
     lstm : fastcell.LSTM
         It runs forward alone; any number of layers, any precision.
@@ -243,22 +245,12 @@ def lstm(
     >>> lists["h"][2].as_py() == [scored["h_0"][2].as_py()]
     True
     """
-    job = _jobs("lstm_job").LstmJob(lstm, inputs, by, output, nulls, {"threads": threads})
-    return Frames(*job.run(df, state))
+    return _run(_jobs("lstm_job").LstmJob(lstm, inputs, by, output, nulls, {"threads": threads}), df, state)
 
 
-def _run(
-    kind: str,
-    df: Any,
-    roles: dict[str, Any],
-    by: Any,
-    state: Any,
-    name: Any,
-    nulls: Any,
-    options: Any,
-    *half_life: Any,
-) -> Any:
-    return _jobs("job").ScanJob(kind, roles, by, name, nulls, options, *half_life).run(df, state)
+def _run(job: Any, df: Any, state: Any) -> Frames:
+    partitions = _jobs("partitions")
+    return Frames(*(partitions.run(job, df, state) if partitions.is_dask(df) else job.run(df, state)))
 
 
 def _jobs(module: str) -> Any:

@@ -10,7 +10,7 @@ from fastcell._checks import VALUES, Array, first_index
 from fastcell.frames import arrow_types
 from fastcell.frames.keys import number, type_of
 
-KINDS = "a pandas.DataFrame, polars.DataFrame, polars.LazyFrame or pyarrow.Table"
+KINDS = "a pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table or dask.dataframe.DataFrame"
 _NUMBERS = (
     *(nw.Int8, nw.Int16, nw.Int32, nw.Int64, nw.UInt8, nw.UInt16, nw.UInt32, nw.UInt64),
     *(nw.Float32, nw.Float64, nw.Boolean),
@@ -22,7 +22,10 @@ class BadRowError(ValueError):
 
     def __init__(self, column: str, row: int, expected: str, got: str, hint: str = "") -> None:
         super().__init__(f"column {column!r} must be {expected}, got {got} in row {row}{hint}")
-        self.column, self.row, self.expected, self.got = column, row, expected, got
+        self.column, self.row, self.expected, self.got, self.hint = column, row, expected, got, hint
+
+    def __reduce__(self) -> Any:  # as an exception is sent by a worker
+        return BadRowError, (self.column, self.row, self.expected, self.got, self.hint)
 
 
 class Streams(NamedTuple):
@@ -218,14 +221,7 @@ def known(name: str, given: Any) -> Any:
     frames = of.is_pandas_dataframe, of.is_polars_dataframe, of.is_polars_lazyframe, of.is_pyarrow_table
     if any(is_frame(given) for is_frame in frames):
         return nw.from_native(given)
-    kind = type(given)
-    if kind.__module__.startswith(("dask.dataframe", "dask_expr")):
-        raise TypeError(
-            f"{name} must be {KINDS}, got a dask {kind.__name__}: where each partition holds all rows of its keys, "
-            "give a function that calls this one to df.map_partitions; without keys, fastcell.dask takes columns as "
-            "arrays, df['x'].to_dask_array(lengths=True)"
-        )
-    raise TypeError(f"{name} must be {KINDS}, got {kind.__name__}")
+    raise TypeError(f"{name} must be {KINDS}, got {type(given).__name__}")
 
 
 def has_nulls(column: nw.Series[Any]) -> bool:
