@@ -44,11 +44,11 @@ def fetch(folder: Path) -> None:
 def point_at(html: Path, folder: str) -> None:
     """Rewrite the page's addresses; one that is not in the table is an error."""
     page = html / "index.html"
-    text, count = ELSEWHERE.subn(lambda found: f'{found[1]}="{folder}/{found[2]}"', page.read_text())
+    text, count = ELSEWHERE.subn(lambda found: f'{found[1]}="{folder}/{found[2]}"', page.read_text("utf-8"))
     missing = set(re.findall(rf'="{folder}/([^"]+)"', text)) - set(LIBRARIES)
     if missing or not count:
         raise ValueError(f"asv's page must load the libraries known here, got {sorted(missing)}")
-    page.write_text(text)
+    page.write_text(text, "utf-8")
 
 
 def main() -> None:

@@ -68,7 +68,7 @@ def in_a_process(threads: int) -> dict[str, object]:
         file = Path(folder) / "figures.json"
         command = [sys.executable, "-m", __spec__.name, "--threads", str(threads), "--figures", str(file)]
         subprocess.run(command, env=os.environ | environment, cwd=ROOT, check=True)
-        return json.loads(file.read_text())
+        return json.loads(file.read_text("utf-8"))
 
 
 def where() -> str:
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, metavar="JSON", help="this file")
     options = parser.parse_args()
     if options.threads:
-        options.figures.write_text(json.dumps(figures(options.threads)))
+        options.figures.write_text(json.dumps(figures(options.threads)), "utf-8")
         return
     runs = [in_a_process(threads) for threads in sorted({1, len(common.cores())})]
     peers_report.write(pages.BENCHMARKS, pages.README, runs, where())

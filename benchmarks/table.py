@@ -4,7 +4,6 @@ import os
 import platform
 import subprocess
 import timeit
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -16,11 +15,17 @@ from . import common, dataframes, pages
 
 
 def cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+    """The CPU's name: Linux tells it by lscpu on every architecture, in /proc/cpuinfo on x86-64 alone."""
+    for command in (["lscpu"], ["sysctl", "machdep.cpu.brand_string"]):
+        try:
+            lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        for line in lines:
+            name, _, value = line.partition(":")
+            if name.strip().lower() in ("model name", "machdep.cpu.brand_string") and value.strip(" -"):
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def commit() -> str:

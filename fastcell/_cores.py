@@ -6,6 +6,8 @@ from functools import cache
 from math import ceil
 from pathlib import Path
 
+from fastcell._memory import text
+
 
 def _number(name: str, environment: Mapping[str, str]) -> int | None:
     """The number of threads that a variable asks for; OpenMP's may be a list, whose first number is the outermost's."""
@@ -34,9 +36,9 @@ def _limit(folder: Path) -> float | None:
     """The cores that a cgroup's own quota comes to, version 2 or 1."""
     try:
         if (file := folder / "cpu.max").exists():
-            quota, period = file.read_text().split()
+            quota, period = text(file).split()
         else:
-            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+            quota, period = (text(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
         return int(quota) / int(period) if int(quota) > 0 else None
     except (OSError, ValueError):  # there are no such files; "max"
         return None
@@ -46,7 +48,7 @@ def _limit(folder: Path) -> float | None:
 def quota(cgroups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int | None:
     """The least quota of this process's cgroups and those around them, in whole cores, rounded up; None for none."""
     try:
-        lines = cgroups.read_text().splitlines()
+        lines = text(cgroups).splitlines()
     except OSError:
         return None
     limits = []

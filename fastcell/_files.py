@@ -8,8 +8,9 @@ same input starts from those, whether it was killed before, between or after the
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 try:
     import fcntl
@@ -25,7 +26,8 @@ class BadInputError(Exception):
 def whole_or_not(path: Path) -> Iterator[str]:
     """A file beside `path` to write, which takes its place when the block ends well and vanishes otherwise.
 
-    A killed run leaves it behind for the next one to write over. It is locked: a second run at once is refused.
+    A killed run leaves it behind for the next one to write over. It is locked: a second run at once is refused, but on
+    a file system without locks.
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
@@ -35,12 +37,24 @@ def whole_or_not(path: Path) -> Iterator[str]:
         try:
             yield str(part)
             _sync(part)
-            os.replace(part, path)
+            _replace(part, path)
         except BaseException:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # on Windows it can't go while it is mapped, perhaps by a frame of this error
+                part.unlink(missing_ok=True)
             raise
-    if fcntl is not None:  # where there is fcntl, a folder can be synced, too
-        _sync(path.parent)
+    if fcntl is not None:  # where there is fcntl, a folder can be synced, too, but on some network file systems
+        with suppress(OSError):
+            _sync(path.parent)
+
+
+def _replace(part: Path, path: Path) -> None:
+    try:
+        os.replace(part, path)
+    except PermissionError as error:
+        raise PermissionError(
+            f"{path}: expected a file that can be replaced, but another program may have it open ({error.strerror}); "
+            "it is as it was, and so is the state"
+        ) from None
 
 
 @contextmanager
@@ -50,13 +64,22 @@ def _held(part: Path, path: Path) -> Iterator[None]:
         return
     with part.open("ab") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
             ours = os.path.samestat(os.fstat(file.fileno()), os.stat(part))
-        except OSError:  # held by another, or just renamed by it
+        except (BlockingIOError, FileNotFoundError):  # held by another, or just renamed by it
             ours = False
         if not ours:
             raise BlockingIOError(f"{path}: another run is writing it")
         yield
+
+
+def _lock(file: IO[bytes]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # the file system has no locks
+        pass
 
 
 def _sync(path: Path) -> None:

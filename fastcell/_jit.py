@@ -126,7 +126,12 @@ class _Files:
         self.folders, self.name = folders, name
 
     def _file(self, key: Any) -> str:
-        return f"{self.name}.{_digest(repr((numba.__version__, key)).encode()).hex()}.nbc"
+        return f"{self._begin}.{_digest(repr((numba.__version__, self.name, key)).encode()).hex()}.nbc"
+
+    @property
+    def _begin(self) -> str:
+        """To find a kernel's files by; short, as Windows takes paths of 260 characters."""
+        return f"{self.name[:60]}.{_digest(self.name.encode()).hex()[:8]}"
 
     def load(self, key: Any) -> Any:
         damaged = None
@@ -158,17 +163,20 @@ class _Files:
 
     def _write(self, path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
+        temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
         try:
             with temporary.open("xb") as file:
                 file.write(content)
             temporary.replace(path)
+        except PermissionError:  # on Windows while another process reads the same code there
+            if not path.exists():
+                raise
         finally:
             temporary.unlink(missing_ok=True)
 
     def flush(self) -> None:
         for folder in self.folders:
-            for path in folder.glob(f"{self.name}.*.nbc"):
+            for path in folder.glob(f"{self._begin}.*.nbc"):
                 path.unlink(missing_ok=True)
 
 

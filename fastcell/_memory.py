@@ -26,6 +26,11 @@ def available() -> float:
     return max(0, min(_machine(), _group(), _limit()))
 
 
+def text(path: Path) -> str:
+    """One of the kernel's small files, in which paths may be of any bytes."""
+    return path.read_text("utf-8", "surrogateescape")
+
+
 def _readable(size: float) -> str:
     k = min(max(int(math.log2(max(size, 1))) // 10, 0), 8)
     return f"{size / 1024**k:.{1 if k else 0}f} {['bytes', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB', 'ZiB', 'YiB'][k]}"
@@ -33,7 +38,7 @@ def _readable(size: float) -> str:
 
 def _machine() -> float:
     try:
-        lines = (_PROC / "meminfo").read_text().splitlines()
+        lines = text(_PROC / "meminfo").splitlines()
         kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
         return 1024 * (kilobytes["MemAvailable"] + kilobytes["SwapFree"])
     except (OSError, LookupError, ValueError):
@@ -48,7 +53,7 @@ def _group() -> float:
     """Of the control groups that this process is in, v1 and v2, the least; what only caches files counts as free."""
     free = math.inf
     try:
-        lines = (_PROC / "self" / "cgroup").read_text().splitlines()
+        lines = text(_PROC / "self" / "cgroup").splitlines()
     except OSError:
         return free
     for line in lines:
@@ -69,9 +74,9 @@ _V2 = "memory.max", "memory.current", "inactive_file"
 
 def _left(folder: Path, most: str, used: str, cached: str) -> float:
     try:
-        limit = int((folder / most).read_text())  # "max" for none
-        counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return limit - int((folder / used).read_text()) + int(counts.get(cached, 0))
+        limit = int(text(folder / most))  # "max" for none
+        counts = dict(line.split() for line in text(folder / "memory.stat").splitlines())
+        return limit - int(text(folder / used)) + int(counts.get(cached, 0))
     except (OSError, ValueError):
         return math.inf
 
@@ -85,6 +90,6 @@ def _limit() -> float:
     if limit == resource.RLIM_INFINITY:
         return math.inf
     try:
-        return limit - int((_PROC / "self" / "statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        return limit - int(text(_PROC / "self" / "statm").split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         return limit

@@ -21,7 +21,7 @@ def limited(room: int) -> Iterator[None]:
     try:
         import resource
 
-        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        mapped = int(Path("/proc/self/statm").read_text("utf-8").split()[0]) * resource.getpagesize()
     except (ImportError, OSError):
         yield
         return
@@ -41,9 +41,9 @@ def copy_package(folder: Path) -> Path:
 
 def replace(source: Path, old: str, new: str) -> None:
     """Change a source file, wherever it says `old`."""
-    text = source.read_text()
+    text = source.read_text("utf-8")
     assert old in text, f"{source.name} no longer says {old!r}: say it here as it is there now"
-    source.write_text(text.replace(old, new))
+    source.write_text(text.replace(old, new), "utf-8")
 
 
 def python(

@@ -523,8 +523,8 @@ def test_demo_draws_the_plot_whole_or_not_at_all(tmp_path, capsys, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(Figure, "savefig", fails)
-    (tmp_path / "trace.png").write_text("old")
+    (tmp_path / "trace.png").write_text("old", "utf-8")
     assert main(["demo", "--plot", str(tmp_path / "trace.png")]) == 1
     assert "demo: disk full" in capsys.readouterr().err
-    assert (tmp_path / "trace.png").read_text() == "old"
+    assert (tmp_path / "trace.png").read_text("utf-8") == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["trace.png"]
