@@ -234,13 +234,16 @@ def _bound(name: str, given: Any, dtype: np.dtype[Any]) -> Any:
     if not isinstance(given, float | int | np.floating | np.integer | np.bool):
         raise TypeError(f"{name} must be a number or None, got {given!r}")
     if given != given:
-        raise ValueError(f"{name} must be no nan, got {given!r}")
+        raise ValueError(f"{name} must be a number, got {given!r}")
     if dtype.kind == "f":
-        return dtype.type(given)
-    if given in (float("inf"), -float("inf")) or int(given) != given:
+        try:
+            return dtype.type(float(given))
+        except OverflowError:
+            raise ValueError(f"{name} must fit {dtype}, got {given!r}") from None
+    if given in (float("inf"), float("-inf")) or int(given) != given:
         raise ValueError(f"{name} must be an integer where the values are integers, got {given!r}")
-    if not -(2**63) <= int(given) < 2**63:
-        raise ValueError(f"{name} must fit int64, got {given!r}")
+    if not -(2**63) < int(given) < 2**63 - 1:
+        raise ValueError(f"{name} must lie between int64's ends, which stand for none, got {given!r}")
     return dtype.type(int(given))
 
 

@@ -91,7 +91,7 @@ class _Job:
             table = pa.concat_tables([self._table(piece) for piece in pieces])
             frame, self.state = toy_scan(
                 table, options.value, options.control, options.emit, by=self.by, state=self.state,
-                nulls=options.nulls, fill=options.fill,
+                nulls=options.nulls, fill=options.fill, low=options.low, high=options.high,
             )  # fmt: skip
         except BadRowError as error:
             piece, row = pieces[0], error.row

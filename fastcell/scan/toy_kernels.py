@@ -1,17 +1,16 @@
 """Kernels of `toy_scan`: loops over addresses; checks are in arguments.py, layouts and threads in dispatch.py.
 
 T steps, B columns. An array comes as a tuple, (address, bytes from step to step, bytes from column to column, like),
-where `like` is any scalar of its element type; `zero` is one of the accumulator's type; `bounds` are what `clamped`
-takes, or None. The memories are `a`, (B,) side
-by side: a kernel starts from what is there and leaves the last ones. It works on columns `first` to `last` and returns
-whether integer memory overflowed. Two layouts have a kernel each (and float32 along time another one where masks are
-registers: `toy_registers.py`):
+where `like` is any scalar of its element type; `zero` is one of the accumulator's type; `bounds` are None, or low and
+high of that type. The memories are `a`, (B,) side by side: a kernel starts from what is there and leaves the last ones.
+It works on columns `first` to `last` and returns whether integer memory overflowed. Two layouts have a kernel each (and
+float32 along time without bounds another one where masks are registers: `toy_registers.py`):
 
     *_columns   columns side by side (C order): a vector is LANES columns of one step, read in place
     *_strips    anything else: blocks of steps by LANES columns are first brought side by side
 
 Both run the steps of a column in their order and give the same bits. `toy_sequence`, for one column alone, adds up
-LANES segments of it at once, cut the same way whatever the number of threads.
+LANES segments of it at once, cut the same way whatever the number of threads; with bounds `bounded_kernels.py` does.
 """
 
 from fastcell._jit import inline, kernel
