@@ -72,8 +72,9 @@ def toy_scan(
     infinite. The rules of what is computed are checked, and those of all steps before it.
 
     Time: steps are run twice, between bounds up to four times, but for those of the last chunk. At most five tasks a
-    chunk, each on one thread. A chunk is let go soon after it was summed up, where Dask's order of tasks is followed. One with
-    sums beyond 1e300 or int64 hands on its steps instead of their sum, which takes their memory.
+    chunk, each on one thread. A chunk is let go soon after it was summed up, where Dask's order of tasks is followed.
+    One with sums beyond 1e300 or int64 hands on its steps instead of their sum, which takes their memory and, between
+    bounds, some microseconds a step.
 
     References
     ----------

@@ -54,7 +54,7 @@ class Bounded(Toy):
             return self._each(x1, x2)
         forgot = _forgets(x2).any(axis=0)
         least, most = (
-            np.where(forgot, other, none).astype(total.dtype) if end is None else end
+            np.asarray(np.where(forgot, other, none) if end is None else end, total.dtype)
             for end, other, none in zip(found, found[::-1], _none(total.dtype), strict=True)
         )
         sure = ~np.isnan(total) | (least == most)
@@ -90,7 +90,8 @@ class Bounded(Toy):
         """Where a sum that leaves int64 is held to no bound."""
         total, least, most = step
         low, high = _none(total.dtype)
-        return np.where(total < 0, least == low, most == high)
+        is_open: Array = np.where(total < 0, least == low, most == high)
+        return is_open
 
 
 def _none(dtype: np.dtype[Any]) -> tuple[Any, Any]:
@@ -99,7 +100,8 @@ def _none(dtype: np.dtype[Any]) -> tuple[Any, Any]:
 
 
 def _forgets(x2: Array) -> Array:
-    return (x2 == -1) | (x2 == 2)
+    forgets: Array = (x2 == -1) | (x2 == 2)
+    return forgets
 
 
 def _wraps(a: Array, total: Array) -> Array:

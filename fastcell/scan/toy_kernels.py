@@ -268,9 +268,8 @@ def _toy_one(x1, x2, x3, y, t, b, place, overflow, fill, bounds, zero):
     Without bounds the sum is chosen and not x as in _toy_rule: faster where each step loads and stores its memory.
     """
     x, r, e = value(x1, t, b, 2), value(x2, t, b, 2), value(x3, t, b, 2)
-    memory = alone(place, zero, 2)
+    memory, taken = alone(place, zero, 2), takes(r)
     if bounds is None:
-        taken = takes(r)
         a, x = select(forgets(r), 0, memory), convert(x, memory)
         overflow = overflow | (taken & add_overflows(a, x))
         memory = select(taken, a + x, a)

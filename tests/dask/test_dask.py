@@ -189,9 +189,9 @@ def test_bounds_of_integers_at_the_ends_of_int64():
 
 def test_bounds_that_are_none_and_rules_beside_them():
     x1 = da.ones((20, 2), chunks=(7, 2))
-    with pytest.raises(ValueError, match="^low must be at most high, got low=2 and high=1$"):
+    with pytest.raises(ValueError, match=r"^low must be at most high, got low=2 and high=1$"):
         fc.dask.toy_scan(x1, 1, 1, low=2, high=1)
-    with pytest.raises(TypeError, match="^high must be a number or None, got '1'$"):
+    with pytest.raises(TypeError, match=r"^high must be a number or None, got '1'$"):
         fc.dask.toy_scan(x1, 1, 1, high="1")
     rules = np.ones((20, 2), np.int8)
     rules[3, 1] = 5

@@ -107,7 +107,12 @@ def test_a_long_column_of_floats(dtype):
 def test_what_is_no_usual_number(shape, values):
     rng = np.random.default_rng(2)
     x1, x2, x3 = inputs(shape, forgets=0.01)
-    odd = {"nan": [np.nan], "infinities": [np.inf, -np.inf], "mixed": [np.nan, np.inf, -np.inf], "huge": [9e307, -9e307]}
+    odd = {
+        "nan": [np.nan],
+        "infinities": [np.inf, -np.inf],
+        "mixed": [np.nan, np.inf, -np.inf],
+        "huge": [9e307, -9e307],
+    }
     x1 = np.where(rng.random(shape) < 0.004, rng.choice(odd[values], shape), x1)
     for low, high in ((0, None), (None, 30), (-20, 30), (-np.inf, np.inf), (-1e308, 1e308), (np.inf, np.inf)):
         for start in (0.0, np.nan, -np.inf, -0.0):
@@ -165,9 +170,9 @@ BAD_FOR_INTEGERS = {
 @pytest.mark.parametrize("name", [*BAD, *BAD_FOR_INTEGERS])
 def test_bounds_that_are_none(name):
     options, error, text = (BAD | BAD_FOR_INTEGERS)[name]
-    for dtype in ("float32", "int64") if name in BAD and name != "too large" else [
-        "float64" if name in BAD else "int32"
-    ]:
+    for dtype in (
+        ("float32", "int64") if name in BAD and name != "too large" else ["float64" if name in BAD else "int32"]
+    ):
         x1 = np.ones(3, dtype)
         out = np.full(3, 9, np.int64 if dtype[0] == "i" else dtype)
         with pytest.raises(error, match=text):

@@ -176,7 +176,8 @@ FILLS = st.sampled_from(
     [0.0, 0.0, -1, float("nan"), 2**70, 10**400, None, "a", 1j, np.float32(2), 0.5, True, np.zeros(1)]
 )
 BOUNDS = st.sampled_from(
-    [None] * 6 + [0, 0.0, -1, 2, 0.5, -2.5, float("nan"), float("inf"), 2**62, 2**70, 10**400, "a", 1j, True, np.zeros(1)]
+    [None] * 6
+    + [0, 0.0, -1, 2, 0.5, -2.5, float("nan"), float("inf"), 2**62, 2**70, 10**400, "a", 1j, True, np.zeros(1)]
 )
 
 

@@ -100,7 +100,9 @@ MUTANTS = {
     "a key's restart keeps": Mutant("keyed", KERNELS, "a, x = select(forgets(r), 0,", "a, x = select(r == -1, 0,"),
     "a key's restart takes nothing": Mutant("keyed", KERNELS, "2), takes(r)", "2), r == 1"),
     "a memory goes below its floor": Mutant("bounds", RULES, "select(total < low, low, total)", "total"),
-    "a memory goes above its capacity": Mutant("bounds", RULES, "return select(total > high, high, total)", "return total"),
+    "a memory goes above its capacity": Mutant(
+        "bounds", RULES, "return select(total > high, high, total)", "return total"
+    ),
     "what leaves int64 is held to the other end": Mutant(
         "bounds", RULES, "select(wraps & (x > 0), high, total)", "select(wraps & (x > 0), low, total)"
     ),
