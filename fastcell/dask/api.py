@@ -8,6 +8,7 @@ import numpy as np
 from fastcell import _checks
 from fastcell import scan as scans
 from fastcell._model import LSTM
+from fastcell.dask.bounded import Bounded
 from fastcell.dask.chunks import Gated, Place, Toy, check_keys, check_lengths
 from fastcell.scan import Scan
 
@@ -31,13 +32,16 @@ def toy_scan(
     num_keys: int | None = None,
     fill: float = 0.0,
     strict: bool = True,
+    low: float | None = None,
+    high: float | None = None,
 ) -> Scan:
     """`fc.toy_scan` on dask arrays, in parallel over chunks of columns and of time.
 
     ``a_t = a_{t-1} + x1_t | 0 | a_{t-1} | 0 + x1_t`` for ``x2_t = 1 | -1 | 0 | 2``, ``y_t = a_t | fill`` for
     ``x3_t = 1 | 0``.
     A chunk of steps is summed up as whether it forgets and what it adds; the summaries are chained by pairs of pairs,
-    so that n chunks take O(log n) rounds; then each chunk is scanned from its true memory.
+    so that n chunks take O(log n) rounds; then each chunk is scanned from its true memory. With `low` or `high` the
+    summary is the map ``min(max(a + total, least), most)``.
 
     Parameters
     ----------
@@ -50,7 +54,7 @@ def toy_scan(
         The stream that each step belongs to, 0 to K - 1, as in `fc.toy_scan`.
     num_keys : int, optional
         K, which only all keys together could tell; needed with keys where there is no state.
-    fill, strict
+    fill, strict, low, high
         As in `fc.toy_scan`.
 
     Returns
@@ -73,10 +77,11 @@ def toy_scan(
     chunks decide, whatever the workers; near float64's end, beyond 1e300, rounding may decide whether a memory is
     infinite. The rules of what is computed are checked, and those of all steps before it.
 
-    Time: steps are run twice, but for those of the last chunk. At most five tasks a chunk, each on one thread. A chunk
-    is let go soon after it was summed up, where Dask's order of tasks is followed. One with sums beyond 1e300 or int64
-    hands on its steps instead of their sum, which takes their memory. With keys a chunk waits for the memories of the
-    one before: columns alone run in parallel.
+    Time: steps are run twice, between bounds up to four times, but for those of the last chunk. At most five tasks a
+    chunk, each on one thread. A chunk is let go soon after it was summed up, where Dask's order of tasks is followed.
+    One with sums beyond 1e300 or int64 hands on its steps instead of their sum, which takes their memory and, between
+    bounds, some microseconds a step. With keys a chunk waits for the memories of the one before: columns alone run in
+    parallel.
 
     References
     ----------
@@ -111,8 +116,10 @@ def toy_scan(
     if keys is not None or num_keys is not None:
         streams = _streams(keys, num_keys, _count(state), arrays[0].shape[0], "the time axis")
     state, start = _start(state, arrays[0].shape[1:], streams)
-    meta = scans.toy_scan(*_empty(arrays), state=start, fill=fill, strict=strict)
-    cell, names = Toy(fill, bool(strict)), ("x1", "x2", "x3")
+    meta = scans.toy_scan(*_empty(arrays), state=start, fill=fill, strict=strict, low=low, high=high)
+    plain = low is None and high is None
+    cell = Toy(fill, bool(strict)) if plain else Bounded(fill, bool(strict), low, high)
+    names = "x1", "x2", "x3"
     if streams is None:
         return scan_graph("toy-scan", cell, names, arrays, state, meta)
     return keyed_graph("toy-scan", cell, names, arrays, streams, state, meta)

@@ -78,14 +78,14 @@ def small_toy(x1, x2, x3, y, a, keys, fill, in_registers):
         if _any_outside(codes, T, K) or _overlap(y, keys):
             return False
     elif x1.ndim == 1:
-        return not any_lane(toy_serial(p1, p2, p3, to, memories, 0, T, silent, zero))
+        return not any_lane(toy_serial(p1, p2, p3, to, memories, 0, T, silent, None, zero))
     overflow = splat(zero, 2) != 0
     for t in range(T):
         row = memories
         if keys is not None:
             row += load_scalar(element(codes, t, 0), codes[3]) * B * 8
         for b in range(B):
-            overflow = toy_one(p1, p2, p3, to, t, b, row + b * 8, overflow, silent, zero)
+            overflow = toy_one(p1, p2, p3, to, t, b, row + b * 8, overflow, silent, None, zero)
     return not first_lane(overflow)
 
 

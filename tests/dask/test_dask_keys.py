@@ -45,6 +45,12 @@ def test_toy_scan(shape, chunks, values):
         expected.agree(computed(scan), fc.toy_scan(*arrays, keys=keys, state=state))
 
 
+def test_bounds():
+    arrays, keys = problems.toy((90,), "int64"), keys_of(90, 4)
+    scan = fc.dask.toy_scan(*(lazy(array, 20) for array in arrays), keys=keys, num_keys=4, low=-3, high=9)
+    expected.agree(computed(scan), fc.toy_scan(*arrays, keys=keys, state=np.zeros(4, int), low=-3, high=9))
+
+
 @pytest.mark.parametrize(("shape", "chunks"), [((100,), 7), ((40, 3), ((1, 30, 9), 2))])
 def test_gated_scan(shape, chunks):
     arrays, keys = problems.gates(shape, "float64"), keys_of(shape[0], 5)
