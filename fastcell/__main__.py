@@ -86,7 +86,9 @@ def _add_by(command: argparse.ArgumentParser) -> None:
 def _add_scan(scan: argparse.ArgumentParser) -> None:
     _add_tables(scan)
     scan.add_argument("--value", metavar="COL", required=True, help="x1: what is added")
-    scan.add_argument("--control", metavar="COL", required=True, help="x2: 1 adds, -1 resets, 0 keeps")
+    scan.add_argument(
+        "--control", metavar="COL", required=True, help="x2: 1 adds, 0 keeps, -1 resets, 2 restarts from the value"
+    )
     scan.add_argument("--emit", metavar="COL", required=True, help="x3: 1 outputs the memory")
     scan.add_argument("--fill", type=float, default=0.0, help="y of a silent row (default 0)")
     scan.add_argument("--integer", action="store_true", help="a CSV's values are integers (default: float64)")

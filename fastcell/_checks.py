@@ -139,7 +139,10 @@ def output(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: dict[
         raise ValueError("out must be writeable, got a read-only array")
     for name, given in inputs.items():
         is_buffer = not (given is None or isinstance(given, list | tuple | int | float))
-        if is_buffer and np.may_share_memory(out, view(name, given, NUMBERS)):
+        if not is_buffer:
+            continue
+        array = given if type(given) is np.ndarray else view(name, given, NUMBERS)
+        if np.may_share_memory(out, array):
             raise ValueError(f"out must not overlap an input, got memory shared with {name}")
     return out
 
@@ -213,13 +216,14 @@ def fill_value(fill: Any, dtype: np.dtype[Any]) -> Any:
     return dtype.type(int(fill))
 
 
-ALLOWED = {-1: "-1, 0 or 1", 0: "0 or 1"}
+ALLOWED = {-1: "-1, 0, 1 or 2", 0: "0 or 1"}
+HIGHEST = {-1: 2, 0: 1}
+"""By the lowest rule, what the rules are and which is the highest: x2's are from -1 on, x3's from 0 on."""
 
 
 def other_rules(rules: Array, low: int) -> Array:
-    """Where a rule is not `low`, 0 or 1."""
-    allowed: Array = (rules == low) | (rules == 0) | (rules == 1)
-    return ~allowed
+    """Where a rule is not one of those that begin with `low`."""
+    return ~np.isin(rules, range(low, HIGHEST[low] + 1))
 
 
 def first_index(bad: Array) -> tuple[int, ...]:

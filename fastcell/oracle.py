@@ -8,11 +8,13 @@ Numbers = list
 def toy_scan(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True):
     """Run the toy cell over (T,) lists, or (T, B) lists of rows; returns (y, state).
 
-    ``a_t = a_{t-1} + x1_t | 0 | a_{t-1}`` for ``x2_t = 1 | -1 | 0``, then ``y_t = a_t | fill`` for ``x3_t = 1 | 0``
+    ``a_t = a_{t-1} + x1_t | 0 | a_{t-1} | 0 + x1_t`` for ``x2_t = 1 | -1 | 0 | 2``, then ``y_t = a_t | fill`` for
+    ``x3_t = 1 | 0``
 
-    `state` is a number or a row of B of them; with `keys`, 0 to K - 1 for each step, a list of K of these. Without it
-    K is one more than the largest key, which may ask for 2**24 memories or 16 a value.
-    Integers that leave int64 raise OverflowError; with `strict`, rules other than those above raise ValueError.
+    x2 and x3 may be one number for all steps. `state` is a number or a row of B of them; with `keys`, 0 to K - 1 for
+    each step, a list of K of these. Without it K is one more than the largest key, which may ask for 2**24 memories or
+    16 a value. Integers that leave int64 raise OverflowError; with `strict`, rules other than those above raise
+    ValueError.
 
     Source: Hochreiter & Schmidhuber (1997), Long short-term memory; Gers, Schmidhuber & Cummins (2000) for the
     gate that forgets.
@@ -22,16 +24,17 @@ def toy_scan(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True):
     >>> toy_scan([3, 5, 2], [1, 1, 1], [0, 0, 1])
     ([0.0, 0.0, 10], 10)
     """
+    x2, x3 = _for_each(x2, x1), _for_each(x3, x1)
     if strict:
-        _check(x2, "x2", (-1, 0, 1))
+        _check(x2, "x2", (-1, 0, 1, 2))
         _check(x3, "x3", (0, 1))
 
     def step(a, row):
         value, control, emit = row
-        if control == 1:
-            a = _int64(a + value)
-        elif control == -1:
+        if control in (-1, 2):
             a = type(value)(0)
+        if control in (1, 2):
+            a = _int64(a + value)
         return a, a if emit == 1 else fill
 
     return _run(step, (x1, x2, x3), state, keys)
@@ -81,6 +84,13 @@ def _run(step, arrays, state, keys):
         flat, last = [row[0] for row in y], [a[0] if a else 0 for a in memories]
         return flat, last if keys is not None else last[0]
     return y, memories if keys is not None else memories[0]
+
+
+def _for_each(rule, values):
+    """A rule for each value, of one for all of them."""
+    if isinstance(rule, Numbers):
+        return rule
+    return [[rule] * len(row) if isinstance(row, Numbers) else rule for row in values]
 
 
 def _check(rules, name, allowed):

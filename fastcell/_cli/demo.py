@@ -57,7 +57,7 @@ def sentence() -> LSTM:
 def _rules() -> None:
     print("a_t = f_t * a_{t-1} + i_t * x1_t,  y_t = o_t * a_t\n")
     first = np.array([[3.0, 1, 0], [5, 0, 1], [2, 1, 0], [3, 0, 1]])
-    for rows in (first, np.array([[3.0, 1, 0], [5, 1, 0], [2, 1, 1]])):
+    for rows in (first, np.array([[3.0, 1, 0], [5, 1, 0], [2, 1, 1]]), np.array([[3.0, 1, 0], [5, 2, 1], [2, 1, 1]])):
         print(toy_trace(rows).table(), end="\n\n")
     lstm, factor = LSTM.from_rules()
     trace = lstm.trace(first)

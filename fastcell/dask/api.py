@@ -26,15 +26,16 @@ def toy_scan(
 ) -> Scan:
     """`fc.toy_scan` on dask arrays, in parallel over chunks of columns and of time.
 
-    ``a_t = a_{t-1} + x1_t | 0 | a_{t-1}`` for ``x2_t = 1 | -1 | 0``, ``y_t = a_t | fill`` for ``x3_t = 1 | 0``.
+    ``a_t = a_{t-1} + x1_t | 0 | a_{t-1} | 0 + x1_t`` for ``x2_t = 1 | -1 | 0 | 2``, ``y_t = a_t | fill`` for
+    ``x3_t = 1 | 0``.
     A chunk of steps is summed up as whether it forgets and what it adds; the summaries are chained by pairs of pairs,
     so that n chunks take O(log n) rounds; then each chunk is scanned from its true memory.
 
     Parameters
     ----------
     x1, x2, x3 : (T, ...) dask arrays, or some of them NumPy's
-        As in `fc.toy_scan`, x1 alone of shape (T, ..., 3) too. Different chunks are cut at each other's borders.
-        Chunks of unknown length are taken as they are.
+        As in `fc.toy_scan`, x1 alone of shape (T, ..., 3) and numbers for x2 and x3 too. Different chunks are cut at
+        each other's borders. Chunks of unknown length are taken as they are.
     state : (...) dask or NumPy array, optional
         The memory to start from; 0 by default.
     fill, strict
@@ -89,6 +90,7 @@ def toy_scan(
     arrays = _given({"x1": x1, "x2": x2, "x3": x3}, "fc.toy_scan")
     if not arrays[0].ndim:
         raise ValueError("x1 must have a time axis, got a scalar")
+    arrays[1:] = (array if array.ndim else _for_each(array, arrays[0]) for array in arrays[1:])
     for name, array in zip(("x2", "x3"), arrays[1:], strict=True):
         if not _agree(array.shape, arrays[0].shape):
             raise ValueError(f"{name} must have the shape of x1, {arrays[0].shape}, got {array.shape}")
@@ -237,6 +239,14 @@ def _given(arrays: dict[str, Any], otherwise: str) -> list[Any]:
     if not any(isinstance(array, da.Array) for array in arrays.values()):
         raise TypeError(f"{' or '.join(arrays)} must be a dask array, got none: use {otherwise}")
     return [a if isinstance(a, da.Array) else _checks.array(name, a) for name, a in arrays.items()]
+
+
+def _for_each(rule: Any, x1: Any) -> Any:
+    """One rule for all steps as a rule for each."""
+    number = int(rule) if not isinstance(rule, da.Array) and rule in (-1, 0, 1, 2) else None
+    if number is not None:
+        return (da if isinstance(x1, da.Array) else np).full_like(x1, number, dtype=np.int8)
+    return (da if isinstance(x1, da.Array) else np).full_like(x1, rule, dtype=rule.dtype)
 
 
 def _start(state: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:

@@ -28,7 +28,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Toy:
-    """The toy cell. A chunk's steps are as two: reset or keep, then add a total."""
+    """The toy cell. A chunk's steps are as one: add a total, or restart from it."""
 
     fill: float
     strict: bool
@@ -50,9 +50,8 @@ class Toy:
             return x1, x2
         if x1.dtype == np.float64 and _is_near_overflow(x1, x2):
             return x1, x2
-        forgot = (x2 == -1).any(axis=0)
-        first = np.where(forgot, -1, 0).astype(np.int8)
-        return np.stack([np.zeros_like(total), total]), np.stack([first, np.ones_like(first)])
+        forgot = ((x2 == -1) | (x2 == 2)).any(axis=0)
+        return np.asarray(total)[None], np.where(forgot, 2, 1).astype(np.int8)[None]
 
     def check(self, arrays: Steps, place: Place) -> None:
         """Refuse a rule that a strict scan refuses, and name its index in the whole."""
@@ -205,7 +204,7 @@ def _is_near_overflow(x1: Array, x2: Array) -> bool:
     with np.errstate(all="ignore"):
         if _largest(x1) * len(x1) <= _HUGE:
             return False
-        return _largest(np.where(x2 == 1, x1, 0)) * len(x1) > _HUGE
+        return _largest(np.where((x2 == 1) | (x2 == 2), x1, 0)) * len(x1) > _HUGE
 
 
 def _named(index: tuple[int, ...], place: Place) -> str:

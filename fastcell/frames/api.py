@@ -19,8 +19,8 @@ class Frames(NamedTuple):
 def toy_scan(
     df: Any,
     value: str,
-    control: str,
-    emit: str,
+    control: str | float,
+    emit: str | float,
     by: str | Sequence[str] | None = None,
     state: Any = None,
     *,
@@ -32,18 +32,18 @@ def toy_scan(
 ) -> Frames:
     """Run the toy memory cell down a frame: a cumulative sum with reset and emit, for each key a memory of its own.
 
-    In each row, ``control = 1`` adds the value to the memory of the row's key, -1 resets that memory to 0, 0 keeps
-    it; then ``emit = 1`` outputs it::
+    In each row, ``control = 1`` adds the value to the memory of the row's key, 0 keeps that memory, -1 resets it to 0,
+    2 restarts it from the value; then ``emit = 1`` outputs it::
 
-        a_t = a_{t-1} + value_t  |  0  |  a_{t-1}      for control_t = 1 | -1 | 0
-        y_t = a_t  |  fill                              for emit_t = 1 | 0
+        a_t = a_{t-1} + value_t  |  a_{t-1}  |  0  |  0 + value_t      for control_t = 1 | 0 | -1 | 2
+        y_t = a_t  |  fill                                              for emit_t = 1 | 0
 
     Parameters
     ----------
     df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame or pyarrow.Table
         Rows in the order of time.
     value, control, emit : str
-        Columns of integers, floats or bool.
+        Columns of integers, floats or bool; for the last two a number for all rows, too.
     by : str or list of str, optional
         Columns whose values together are a row's key: text, dates, categories, numbers, anything that can be
         compared, in any order of rows. A null is a key like any other. Without, all rows have one memory.

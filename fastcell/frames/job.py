@@ -44,9 +44,9 @@ class ScanJob(Job):
     ) -> None:
         self.kind, self.options, self.command = kind, options, "scan" if kind == "toy" else kind
         for role, given in roles.items():
-            number = kind == "gated" and role not in ("value", "time") and isinstance(given, int | float)
+            number = role not in ("value", "time") and isinstance(given, int | float)
             if not (isinstance(given, str) or number):
-                expected = "" if kind == "toy" or role in ("value", "time") else " or a number"
+                expected = "" if role in ("value", "time") else " or a number"
                 raise TypeError(f"{role} must be a column's name{expected}, got {given!r}")
         if not isinstance(name, str):
             raise TypeError(f"name must be of str, got {name!r}")
@@ -104,6 +104,8 @@ class ScanJob(Job):
         except ValueError:
             for role, low in _LOW.items() if self.kind == "toy" and self.options["strict"] else ():
                 bad = other_rules(arrays[role], low)
+                if bad.any() and not isinstance(self.roles[role], str):
+                    raise ValueError(f"{role} must be {ALLOWED[low]}, got {self.roles[role]!r}") from None
                 if bad.any():
                     (row,) = first_index(bad)
                     raise BadRowError(self.roles[role], row, ALLOWED[low], f"{arrays[role][row]:g}") from None

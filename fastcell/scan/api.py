@@ -39,19 +39,19 @@ def toy_scan(
 ) -> Scan:
     """Run the toy memory cell: a cumulative sum with reset and emit.
 
-    At each step, `x2 = 1` adds x1 to the memory, `x2 = -1` resets the memory to 0, `x2 = 0` keeps it; then
-    `x3 = 1` outputs it::
+    At each step, `x2 = 1` adds x1 to the memory, `x2 = 0` keeps the memory, `x2 = -1` resets it to 0, and `x2 = 2`
+    restarts it from x1; then `x3 = 1` outputs it::
 
-        a_t = a_{t-1} + x1_t  |  0  |  a_{t-1}        for x2_t = 1 | -1 | 0
-        y_t = a_t  |  fill                             for x3_t = 1 | 0
+        a_t = a_{t-1} + x1_t  |  a_{t-1}  |  0  |  0 + x1_t      for x2_t = 1 | 0 | -1 | 2
+        y_t = a_t  |  fill                                        for x3_t = 1 | 0
 
     Parameters
     ----------
     x1 : (T, ...) array of float32, float64 or integers
         Values, time first; further axes are independent columns. Alone, an array (..., 3) whose rows are
         [x1, x2, x3], read in place.
-    x2, x3 : arrays of x1's shape, of bool, integers or floats
-        Rules: -1, 0 or 1, and 0 or 1.
+    x2, x3 : arrays of x1's shape, of bool, integers or floats; or a number for all steps
+        Rules: -1, 0, 1 or 2, and 0 or 1.
     state : (...) array, optional
         The memory to start from, x1's shape without its time axis; 0 by default. With `keys` (K, ...).
     keys : (T,) array of integers, optional
@@ -91,10 +91,11 @@ def toy_scan(
 
     Notes
     -----
-    A reset is an assignment: the memory is exactly 0 afterwards even if it was nan or infinite. float32 is
-    accumulated in float64 and rounded once for each output. Steps of a column are added in their order; only a
-    single column, and with vectors of 512 bits float32 columns whose steps lie side by side and that are left over from
-    eights, are added up in groups, so there a float may differ from the plain loop by the rounding of a float64 sum.
+    A reset is an assignment: the memory is exactly 0 afterwards even if it was nan or infinite, and after a restart
+    exactly x1. float32 is accumulated in float64 and rounded once for each output. Steps of a column are added in their
+    order; only a single column, and with vectors of 512 bits float32 columns whose steps lie side by side and that are
+    left over from eights, are added up in groups, so there a float may differ from the plain loop by the rounding of a
+    float64 sum.
     Time: a small call takes 3 microseconds where values are floats and rules int8, int64, bool or floats, else about
     20; large arrays run at 0.6 to 0.9 of the speed of memory, of which a step with float32 and int8 rules takes 10
     bytes.
@@ -111,6 +112,8 @@ def toy_scan(
     (array([ 0.,  0., 10.]), 10.0)
     >>> toy_scan([1.0], [1], [1], state=state).y
     array([11.])
+    >>> toy_scan([3, 5, 2, 4], x2=[1, 1, 2, 1], x3=1).y
+    array([3, 8, 2, 6])
     """
     if keys is None and (small := small_toy(x1, x2, x3, state, fill, out, threads)) is not None:
         return Scan(*small)
@@ -206,12 +209,12 @@ def gated_scan(
 def rules_to_gates(x2: ArrayLike, x3: ArrayLike) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]:
     """Turn the rules of the toy cell into the gates (f, i, o) of `gated_scan`.
 
-    ``f = 0 where x2 = -1, else 1; i = 1 where x2 = 1, else 0; o = x3``
+    ``f = 0 where x2 = -1 or 2, else 1; i = 1 where x2 = 1 or 2, else 0; o = x3``
 
     Parameters
     ----------
-    x2, x3 : arrays of one shape, of bool, integers or floats
-        -1, 0 or 1, and 0 or 1.
+    x2, x3 : arrays of one shape, of bool, integers or floats; one of them may be a number
+        -1, 0, 1 or 2, and 0 or 1.
 
     Returns
     -------
@@ -224,21 +227,26 @@ def rules_to_gates(x2: ArrayLike, x3: ArrayLike) -> tuple[NDArray[np.int8], NDAr
 
     Examples
     --------
-    >>> f, i, o = rules_to_gates([1, 0, -1], [0, 1, 1])
+    >>> f, i, o = rules_to_gates([1, 0, -1, 2], [0, 1, 1, 1])
     >>> f.tolist(), i.tolist(), o.tolist()
-    ([1, 1, 0], [1, 0, 0], [0, 1, 1])
+    ([1, 1, 0, 0], [1, 0, 0, 1], [0, 1, 1, 1])
     """
     control, emit = _checks.array("x2", x2), _checks.array("x3", x3)
-    _checks.same_shape("x3", emit, control.shape, "x2")
-    control, emit = checked_rules("x2", control, -1, True, 1), checked_rules("x3", emit, 0, True, 1)
-    return (control != -1).view(np.int8), (control == 1).view(np.int8), (emit == 1).view(np.int8)
+    if control.ndim and emit.ndim:
+        _checks.same_shape("x3", emit, control.shape, "x2")
+    shape = np.broadcast_shapes(control.shape, emit.shape)
+    control = checked_rules("x2", np.broadcast_to(control, shape), -1, True, 1)
+    emit = checked_rules("x3", np.broadcast_to(emit, shape), 0, True, 1)
+    forget, take = (control == -1) | (control == 2), (control == 1) | (control == 2)
+    return (~forget).view(np.int8), take.view(np.int8), (emit == 1).view(np.int8)
 
 
 @inline
 def toy_step(a: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any, Any]:
     """One step of the toy cell on scalars, from Python or from a function under `@njit`.
 
-    ``a = a + x1 | 0 | a`` for ``x2 = 1 | -1 | 0`` (and anything else), then ``y = a | 0`` for ``x3 = 1 | 0``.
+    ``a = a + x1 | 0 | 0 + x1 | a`` for ``x2 = 1 | -1 | 2 | 0`` (and anything else), then ``y = a | 0`` for
+    ``x3 = 1 | 0``.
 
     Parameters
     ----------
@@ -255,8 +263,8 @@ def toy_step(a: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any, Any]:
     (10.0, 10.0)
     """
     kind = type(a)
-    if x2 == 1:
-        a = a + x1
-    elif x2 == -1:
+    if x2 == -1 or x2 == 2:
         a = kind(0)
+    if x2 == 1 or x2 == 2:
+        a = a + x1
     return a, a if x3 == 1 else kind(0)

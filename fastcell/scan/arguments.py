@@ -23,12 +23,25 @@ def toy_arrays(x1: Any, x2: Any, x3: Any) -> tuple[Array, Array, Array]:
     else:
         if x2 is None or x3 is None:
             raise TypeError(f"{'x2' if x2 is None else 'x3'} must be given with the other one, got None")
-        values, control, emit = _checks.values("x1", x1), _checks.array("x2", x2), _checks.array("x3", x3)
+        values = _checks.values("x1", x1)
         if values.ndim == 0:
             raise ValueError("x1 must have a time axis, got a scalar")
-        _checks.same_shape("x2", control, values.shape, "x1")
-        _checks.same_shape("x3", emit, values.shape, "x1")
+        control, emit = _rule("x2", x2, values), _rule("x3", x3, values)
     return values, control, emit
+
+
+def _rule(name: str, given: Any, values: Array) -> Array:
+    """A rule for each value; one for all of them where a scalar is given."""
+    rules = _checks.array(name, given)
+    if rules.ndim:
+        _checks.same_shape(name, rules, values.shape, "x1")
+        return rules
+    if rules in (-1, 0, 1, 2):
+        rules = rules.astype(np.int8)  # the type for which kernels are the fastest
+    closest = min(range(values.ndim), key=lambda axis: abs(values.strides[axis]))
+    line = [n if axis == closest else 1 for axis, n in enumerate(values.shape)]  # side by side where the values are
+    _memory.check(math.prod(line) * rules.itemsize, "{} for x1 of shape {}", name, values.shape)
+    return np.broadcast_to(np.full(line, rules), values.shape)
 
 
 def gate(name: str, given: Any, shape: tuple[int, ...]) -> Array:
@@ -41,25 +54,34 @@ def gate(name: str, given: Any, shape: tuple[int, ...]) -> Array:
 
 
 def checked_rules(name: str, rules: Array, low: int, strict: bool, threads: int) -> Array:
-    """The rules in a signed dtype, where an unsigned 255 can't pass for -1; others than low, 0, 1 refused."""
+    """The rules as kernels take them: signed, where an unsigned 255 can't pass for -1, and all of the table.
+
+    Others are refused, or without `strict` made 0.
+    """
     signed = rules
     if rules.dtype.kind == "u":
-        signed = np.broadcast_to(np.minimum(_checks.once(rules), 2).astype(np.int8), rules.shape)
-    if strict and signed.size:
+        signed = np.broadcast_to(np.minimum(_checks.once(rules), 3).astype(np.int8), rules.shape)
+    if not (signed.size and _has_others(_checks.once(signed), low, threads)):
+        return signed
+    if not strict:
         different = _checks.once(signed)
-        flat = different.reshape(-1, 1) if different.ndim == 1 else different.reshape(len(different), -1)
-        like, axis = flat.dtype.type, int(abs(flat.strides[1]) > abs(flat.strides[0]))
+        return np.broadcast_to(np.where(_checks.other_rules(different, low), 0, different), signed.shape)
+    index = _checks.first_index(_checks.other_rules(_checks.once(rules), low))
+    at = index[0] if len(index) == 1 else index
+    raise ValueError(f"{name} must be {_checks.ALLOWED[low]}, got {rules[index]} at index {at}")
 
-        def found(first: int, last: int) -> bool:
-            part = flat[:, first:last] if axis else flat[first:last]
-            return bool(toy_kernels.has_other_rules(placed(part), *part.shape, like(low)))
 
-        pieces = _threads.split(flat.shape[axis], 1, threads if flat.size >= _MANY else 1)
-        if any(_threads.run(found, pieces)):
-            index = _checks.first_index(_checks.other_rules(_checks.once(rules), low))
-            at = index[0] if len(index) == 1 else index
-            raise ValueError(f"{name} must be {_checks.ALLOWED[low]}, got {rules[index]} at index {at}")
-    return signed
+def _has_others(rules: Array, low: int, threads: int) -> bool:
+    """Whether a rule is none of those that begin with `low`."""
+    flat = rules.reshape(-1, 1) if rules.ndim < 2 else rules.reshape(len(rules), -1)
+    kind, axis = flat.dtype.type, int(abs(flat.strides[1]) > abs(flat.strides[0]))
+
+    def found(first: int, last: int) -> bool:
+        part = flat[:, first:last] if axis else flat[first:last]
+        return bool(toy_kernels.has_other_rules(placed(part), *part.shape, kind(low), kind(_checks.HIGHEST[low])))
+
+    pieces = _threads.split(flat.shape[axis], 1, threads if flat.size >= _MANY else 1)
+    return any(_threads.run(found, pieces))
 
 
 def memories(state: Any, keys: Any, values: Array, accumulator: np.dtype[Any]) -> tuple[Array | None, Array]:

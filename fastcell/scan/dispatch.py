@@ -211,7 +211,7 @@ class Run:
             return
         pieces = _threads.split(T, toy_registers.STEPS, self.threads)
         starts = [self.a.reshape(1), *(self._memory_at(first, arrays) for first, _ in pieces[1:])]
-        if any(memory is None for memory in starts):  # no reset for so long that the steps before are most of the work
+        if any(memory is None for memory in starts):  # not for so long that the steps before are most of the work
             pieces = [(0, T)]
 
         def piece(first: int, last: int) -> None:
@@ -222,12 +222,12 @@ class Run:
         self.a[...] = starts[len(pieces) - 1]
 
     def _memory_at(self, step: int, arrays: list[Placed]) -> Array | None:
-        """The memory of the single column before a step, from the steps since its last reset if they are few."""
-        reset = toy_registers.last_reset(arrays[1], step)
-        if step - reset > len(self.y) // (8 * self.threads):
+        """The memory of the single column before a step, from the steps since it last forgot if they are few."""
+        forgot = toy_registers.last_forgotten(arrays[1], step)
+        if step - forgot > len(self.y) // (8 * self.threads):
             return None
-        memory, begin = np.zeros(1), max(reset, 0) // toy_registers.STEPS * toy_registers.STEPS
-        if reset < 0:
+        memory, begin = np.zeros(1), max(forgot, 0) // toy_registers.STEPS * toy_registers.STEPS
+        if forgot < 0:
             memory[...] = self.a.reshape(1)
         *inputs, (_, *strides) = arrays
         toy_registers.toy_eights(*inputs, (0, *strides), address(memory), begin, step, 0, 1, self.ends[0])

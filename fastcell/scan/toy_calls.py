@@ -29,11 +29,17 @@ def _overlap(one, size, other, other_size):
 
 
 @inline
+def _number(number, like):
+    return type(like)(number)
+
+
+@inline
 def _step(memory, x1, x2, x3, y, t, b, fill):
     """One step of a column; returns its memory."""
     r, e = load_scalar(element(x2, t, b), x2[3]), load_scalar(element(x3, t, b), x3[3])
     x = FLOAT64 + load_scalar(element(x1, t, b), x1[3])
-    memory = 0.0 if r == -1 else (memory + x if r == 1 else memory)
+    memory = 0.0 if r == -1 or r == 2 else memory
+    memory = memory + x if r == 1 or r == 2 else memory
     store_scalar(element(y, t, b), type(x1[3])(memory if e == 1 else fill))
     return memory
 
@@ -53,7 +59,9 @@ def toy_call(x1, x2, x3, y, a, fill, in_registers):
     _, T, _, B, _ = n1
     p1, p2 = (n1[0], n1[2], n1[4], like1), (n2[0], n2[2], n2[4], like2)  # as in arrays.py
     p3, py = (n3[0], n3[2], n3[4], like3), (ny[0], ny[2], ny[4], like1)
-    if has_other_rules(p2, T, B, p2[3] - 1) or has_other_rules(p3, T, B, p3[3]):
+    if has_other_rules(p2, T, B, _number(-1, like2), _number(2, like2)):
+        return False
+    if has_other_rules(p3, T, B, like3, _number(1, like3)):
         return False
     if in_registers is not None:  # noqa: SIM102, alone it lets Numba leave out what follows
         if T >= STEPS and p1[1] == 4 and p2[1] == 1 and p3[1] == 1 and py[1] == 4:

@@ -16,6 +16,7 @@ LANES segments of it at once, cut the same way whatever the number of threads.
 from fastcell._jit import inline, kernel
 from fastcell.scan.arrays import element, packed_values, segments, starting, value, values
 from fastcell.scan.blocks import BLOCK, PACKED, ROW, ahead_of, clear, gather, pack, scatter, unpack
+from fastcell.scan.rules import forgets, takes
 from fastcell.simd.vector import (
     FLOAT64,
     INT64,
@@ -46,17 +47,16 @@ HUGE = 1e300  # beside sums this large the order of additions decides whether on
 
 @inline
 def _toy_rule(a, x, r, overflow):
-    """Add x where r is 1, reset where it is -1, else keep."""
-    x = convert(x, a)
-    overflow = overflow | ((r == 1) & add_overflows(a, x))
-    a = select(r == 1, a + x, a)
-    return select(r == -1, 0, a), overflow
+    """Forget, then take x, each where the rule says so."""
+    x = select(takes(r), convert(x, a), -0.0)  # to which a memory of -0.0 stays what it is
+    a = select(forgets(r), 0, a)
+    return a + x, overflow | add_overflows(a, x)
 
 
 @inline
 def _emit(a, e, fill):
     """The memory where e is 1, else fill; rounded to fill's type."""
-    return select(e == 1, convert(a, fill), fill)
+    return select(e > 0, convert(a, fill), fill)
 
 
 @inline
@@ -160,9 +160,9 @@ def _toy_serial(x1, x2, x3, y, a, start, stop, fill, zero):
 
 @inline
 def _toy_sums(work, steps, zero, like1, like2):
-    """What packed steps leave of a memory of 0, whether they reset it, and the sum of magnitudes that bounds it.
+    """What packed steps leave of a memory of 0, whether they forget it, and the sum of magnitudes that bounds it.
 
-    Runs backwards, to the last step that reset each column.
+    Runs backwards, to the last step that forgets in each column.
     """
     total = splat(zero, LANES)
     bound = splat(zero, LANES)
@@ -170,8 +170,8 @@ def _toy_sums(work, steps, zero, like1, like2):
     k = steps - 1
     while k >= 0 and any_lane(~forgot):
         x, r = convert(packed_values(work, k, like1), total), packed_values(work + PACKED, k, like2)
-        forgot = forgot | (r == -1)
-        x = select((r == 1) & ~forgot, x, 0)
+        x = select(takes(r) & ~forgot, x, 0)
+        forgot = forgot | forgets(r)
         total = total + x
         if size_of(like1) == 8:  # sums of fewer bytes can't come near HUGE
             bound = bound + select(x < 0, -x, x)
@@ -285,9 +285,14 @@ def toy_keyed(x1, x2, x3, y, keys, a, T, B, fill, zero):
     return any_lane(overflow)
 
 
+@inline
+def _is_other(r, low, high):
+    return r != 0 and r != 1 and r != low and r != high
+
+
 @kernel
-def has_other_rules(rules, T, B, low):
-    """Whether any element is not `low`, 0 or 1."""
+def has_other_rules(rules, T, B, low, high):
+    """Whether any element is not a whole number from `low` to `high`, -1 to 2 or 0 to 1."""
     x, x_t, x_b, like = rules
     size = size_of(like)
     if x_b == size and (x_t == B * size or T == 1):
@@ -295,14 +300,17 @@ def has_other_rules(rules, T, B, low):
     elif x_t == size and (x_b == T * size or B == 1):
         T, B, x_t, x_b = 1, T * B, 0, size
     whole = B // WIDE * WIDE if x_b == size else 0
-    bad = splat(like, WIDE) != splat(like, WIDE)
+    least, most = splat(like, WIDE), splat(like, WIDE)
+    bad = least != least
     for t in range(T):
         row = x + t * x_t
         for b in range(0, whole, WIDE):
             r = load(row + b * size, like, WIDE)
-            bad = bad | ((r != 0) & (r != 1) & (r != low))
+            if type(like)(0.5) == 0:  # integers
+                least, most = select(r < least, r, least), select(r > most, r, most)
+            else:
+                bad = bad | ((r != 0) & (r != 1) & (r != low) & (r != high))
         for b in range(whole, B):
-            r = load_scalar(row + b * x_b, like)
-            if r != 0 and r != 1 and r != low:
+            if _is_other(load_scalar(row + b * x_b, like), low, high):
                 return True
-    return any_lane(bad)
+    return any_lane(bad | (least < low) | (most > high))

@@ -6,21 +6,25 @@ their masks, a byte a step, wait in the cache, from where a mask register loads 
 
 `toy_eights` takes one column, eight steps at a time, and transposes nothing: in a vector of eight steps a segmented sum
 takes three additions, each of a copy of the vector moved up by 1, 2 and 4 lanes, which a mask keeps from crossing a
-reset; the memory before is added in the lanes that no reset comes before. The masks of 64 steps are made at once.
+step that forgets; the memory before is added in the lanes that none comes before. The masks of 64 steps are made at
+once.
 
-    step    x  rule        moved by 1, 2, 4 where no reset lies between
+    step    x  rule        moved by 1, 2, 4 where no step between forgets
     0       a  add         a            a            a               + memory
     1       b  add         a+b          a+b          a+b             + memory
     2       c  reset       0            0            0
     3       d  add         d            d            d
 
+A restart forgets, as a reset does, and adds.
+
 Within the eight steps sums associate as ((a+b)+(c+d)), not in turn; float64 keeps the difference far below float32's
-rounding. What a step gives depends on the steps since the last reset alone, counted from the same multiples of 64, so
-threads may begin wherever a memory is known.
+rounding. What a step gives depends on the steps since the last that forgets alone, counted from the same multiples of
+64, so threads may begin wherever a memory is known.
 """
 
 from fastcell._jit import inline, kernel
 from fastcell.scan.arrays import element
+from fastcell.scan.rules import forgets, takes
 from fastcell.simd.tiles import load_bytes, load_square, store_square
 from fastcell.simd.vector import (
     FLOAT32,
@@ -59,13 +63,13 @@ _KEEP, _SHOWN = 8, 16  # and those of a square, after _ADD
 @inline
 def _masks(rules, shows, at):
     """Write the masks of 64 steps to `at`."""
-    resets = mask_bits(rules == -1)
-    by_1 = resets | ((resets << 1) & ~_FIRST)  # a reset here or one step before, in the same eight
+    forget = mask_bits(forgets(rules))
+    by_1 = forget | ((forget << 1) & ~_FIRST)  # here or one step before, in the same eight
     by_2 = by_1 | ((by_1 << 2) & ~_FIRST_2)
     by_4 = by_2 | ((by_2 << 4) & ~_FIRST_4)
-    store_scalar(at + _ADD, mask_bits(rules == 1))
+    store_scalar(at + _ADD, mask_bits(takes(rules)))
     store_scalar(at + _SHOW, mask_bits(shows == 1))
-    store_scalar(at + _BY_1, ~(resets | _FIRST))
+    store_scalar(at + _BY_1, ~(forget | _FIRST))
     store_scalar(at + _BY_2, ~(by_1 | _FIRST_2))
     store_scalar(at + _BY_4, ~(by_2 | _FIRST_4))
     store_scalar(at + _BEFORE, ~by_4)
@@ -129,8 +133,8 @@ def toy_eights(x1, x2, x3, y, a, start, stop, first, last, fill):
 @inline
 def _tile_step(x, at, memory, fill):
     """One step of eight columns: y and the memory."""
-    added = select(mask_at(at + _ADD, 8), convert(x, FLOAT64), -0.0)  # to which a memory of -0.0 stays what it is
-    memory = select(mask_at(at + _KEEP, 8), memory + added, 0.0)
+    kept = select(mask_at(at + _KEEP, 8), memory, 0.0)
+    memory = select(mask_at(at + _ADD, 8), kept + convert(x, FLOAT64), kept)
     return select(mask_at(at + _SHOWN, 8), convert(memory, fill), fill), memory
 
 
@@ -138,8 +142,8 @@ def _tile_step(x, at, memory, fill):
 def _tile(x1, x2, x3, y, t, b, at, memory, fill, left):
     """Eight steps of eight columns, `left` of them where it is no None; returns the memories after them."""
     rules, shows = load_bytes(element(x2, t, b), x2[2], left), load_bytes(element(x3, t, b), x3[2], left)
-    store_scalar(at + _ADD, mask_bits(rules == 1))
-    store_scalar(at + _KEEP, mask_bits(rules != -1))
+    store_scalar(at + _ADD, mask_bits(takes(rules)))
+    store_scalar(at + _KEEP, mask_bits(~forgets(rules)))
     store_scalar(at + _SHOWN, mask_bits(shows == 1))
     x_0, x_1, x_2, x_3, x_4, x_5, x_6, x_7 = load_square(element(x1, t, b), x1[2], FLOAT32, left)
     y_0, memory = _tile_step(x_0, at, memory, fill)
@@ -188,9 +192,10 @@ def toy_tiles(x1, x2, x3, y, a, T, first, last, fill):
 
 
 @kernel
-def last_reset(x2, stop):
-    """The last step before `stop` that resets the single column; -1 if none does."""
-    t = stop - 1
-    while t >= 0 and load_scalar(element(x2, t, 0), INT8) != -1:
-        t -= 1
-    return t
+def last_forgotten(x2, stop):
+    """The last step before `stop` at which the single column forgets; -1 if there is none."""
+    for t in range(stop - 1, -1, -1):
+        rule = load_scalar(element(x2, t, 0), INT8)
+        if rule == -1 or rule == 2:
+            return t
+    return -1

@@ -9,7 +9,7 @@ from fastcell import _checks, _memory
 from fastcell._checks import Array
 from fastcell.scan.api import toy_scan
 from fastcell.scan.arguments import toy_arrays
-from fastcell.trace.text import FEW, check_row, in_columns, names, numbers
+from fastcell.trace.text import FEW, RULES, check_row, in_columns, names, numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ __all__ = ["ToyTrace", "Trace", "toy_trace"]
 _STEP = 100  # bytes of each value's trace, most of them words
 
 _KEY = "i: remember?  f: forget? (1 keeps)  g: candidate  o: show?  c: memory  h: output"
-_RULES, _EMITS = {1: "add", 0: "keep", -1: "reset"}, {1: "output", 0: "silent"}
+_EMITS = {1: "output", 0: "silent"}
 
 
 class _Gates(NamedTuple):
@@ -160,7 +160,7 @@ class ToyTrace(NamedTuple):
     x1: Array
     """The values, (T,) or (T, B)."""
     rule: Array
-    """The rule applied to the memory: 'add', 'keep' or 'reset'."""
+    """The rule applied to the memory: 'add', 'keep', 'reset' or 'restart'."""
     emit: Array
     """'output' or 'silent'."""
     a: Array
@@ -188,13 +188,15 @@ class ToyTrace(NamedTuple):
             Labels that are not T in number, no such row.
         """
         x1, rule, emit, a, y = self._column(row)
-        adds, resets, shows = rule == "add", rule == "reset", emit == "output"
+        forgets, takes = np.isin(rule, ["reset", "restart"]), np.isin(rule, ["add", "restart"])
+        shows = emit == "output"
+        x2 = np.select([rule == word for word in RULES.values()], list(RULES))
         shown = [number if show else "-" for number, show in zip(numbers(y), shows, strict=True)]
         groups = [
-            ("", 4, [["x1", *numbers(x1)], ["x2", *numbers(adds * 1 - resets)], ["x3", *numbers(shows * 1)]]),
-            ("", 3, [["f", *numbers(~resets * 1)], ["i", *numbers(adds * 1)], ["o", *numbers(shows * 1)]]),
+            ("", 4, [["x1", *numbers(x1)], ["x2", *numbers(x2)], ["x3", *numbers(shows * 1)]]),
+            ("", 3, [["f", *numbers(~forgets * 1)], ["i", *numbers(takes * 1)], ["o", *numbers(shows * 1)]]),
             ("", 5, [["a", *numbers(a)], ["y", *shown]]),
-            ("", 0, [[f"{word:6}" for word in column] for column in (["rule", *rule], ["emit", *emit])]),
+            ("", 0, [_padded(["rule", *rule]), _padded(["emit", *emit])]),
         ]
         return "\n".join(in_columns(names(labels, len(a), len(a)), groups))
 
@@ -217,7 +219,8 @@ class ToyTrace(NamedTuple):
 def toy_trace(x1: Any, x2: Any = None, x3: Any = None, *, state: Any = None) -> ToyTrace:
     """Run `toy_scan` and keep what the memory was at each step, and by which rule.
 
-    ``a_t = a_{t-1} + x1_t | 0 | a_{t-1}`` for ``x2_t = 1 | -1 | 0``, then ``y_t = a_t | 0`` for ``x3_t = 1 | 0``
+    ``a_t = a_{t-1} + x1_t | 0 | a_{t-1} | 0 + x1_t`` for ``x2_t = 1 | -1 | 0 | 2``, then ``y_t = a_t | 0`` for
+    ``x3_t = 1 | 0``
 
     Parameters
     ----------
@@ -257,8 +260,13 @@ def toy_trace(x1: Any, x2: Any = None, x3: Any = None, *, state: Any = None) -> 
     y, _ = toy_scan(values, control, emit, state=state)
     memory = values.astype(np.float64) if values.dtype == np.float32 else values
     a, _ = toy_scan(memory, control, np.ones(values.shape, np.int8), state=state)
-    rule = np.select([control == 1, control == -1], [_RULES[1], _RULES[-1]], _RULES[0])
+    rule = np.select([control == number for number in RULES], list(RULES.values()), "")
     return ToyTrace(np.array(values), rule, np.where(emit == 1, _EMITS[1], _EMITS[0]), a, y)
+
+
+def _padded(words: list[str]) -> list[str]:
+    width = max(6, *map(len, words))
+    return [word.ljust(width) for word in words]
 
 
 def _plots() -> Any:

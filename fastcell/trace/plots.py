@@ -9,7 +9,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from fastcell._checks import Array, ceil_div
-from fastcell.trace.text import FEW
+from fastcell.trace.text import FEW, RULES
 
 _PANELS = {
     "i": ("remember?  input gate i", "0 ignore, 1 remember"),
@@ -72,12 +72,12 @@ def rules(x1: Array, rule: Array, emit: Array, a: Array, y: Array, labels: list[
         for k in range(n):
             memory.annotate(f"{a[k]:.6g}", (k, a[k]), (0, 8), textcoords="offset points", ha="center")
     figure.legend(*memory.get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    marks = np.stack([*(rule == word for word in ("add", "keep", "reset")), shown], axis=1)
+    marks = np.stack([*(rule == word for word in RULES.values()), shown], axis=1)
     if n:
         _image(strip, marks, 700, cmap="Greys", vmin=0, vmax=1.3)
-    strip.set_ylim(3.5, -0.5)
-    strip.set_yticks(range(4), ["add", "keep", "reset", "output"])
-    for edge in (0.5, 1.5, 2.5):
+    strip.set_ylim(len(RULES) + 0.5, -0.5)
+    strip.set_yticks(range(len(RULES) + 1), [*RULES.values(), "output"])
+    for edge in np.arange(len(RULES)) + 0.5:
         strip.axhline(edge, color="0.7", linewidth=0.5)
     _steps(figure, [strip], n, labels, 540)
     return figure

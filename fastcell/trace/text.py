@@ -8,6 +8,9 @@ import numpy as np
 from fastcell import _checks
 from fastcell._checks import Array
 
+RULES = {1: "add", 0: "keep", -1: "reset", 2: "restart"}
+"""The words for x2's rules."""
+
 FEW = 4
 """So many units get a line each, and columns in a table; more get a picture as a whole."""
 

@@ -32,12 +32,16 @@ class Importers:
 
     @classmethod
     def from_rules(
-        cls, *, scale: float = 2.0**-40, strength: float = 1000.0, dtype: Any = "float64"
+        cls, *, scale: float = 2.0**-40, strength: float = 1000.0, dtype: Any = "float64", restart: bool = False
     ) -> tuple[Self, float]:
         """An LSTM with one unit that keeps the toy cell's rules on rows [x1, x2, x3], and the factor from h to y.
 
         ``i = sigmoid(k (2 x2 - 1))``, ``f = sigmoid(k (2 x2 + 1))``, ``o = sigmoid(k (2 x3 - 1))``,
         ``g = tanh(s x1)``: saturated gates, and a memory so small that tanh lets it through.
+
+        For these gates a rule of 2 is another 1. With `restart` it restarts the memory: f is then to be 1 for x2 of 0
+        and 1 alone, while a gate rises or falls with x2, so a layer of four units works out the gates of a second
+        layer's unit 0, which is the cell.
 
         Parameters
         ----------
@@ -46,11 +50,13 @@ class Importers:
         strength : float
             k; above 0. A gate is off by exp(-k), which is 0 for k above 745 (104 in float32): softer gates leak.
         dtype : "float32" or "float64"
+        restart : bool
+            Keep the rule x2 = 2, too, in two layers of four units.
 
         Returns
         -------
         (lstm, factor)
-            ``factor * lstm(rows)[0]`` is `toy_scan`'s y; the memory a is ``factor * c``.
+            ``factor * lstm(rows)[0][:, 0]`` is `toy_scan`'s y; the memory a is ``factor * c`` of the same unit.
 
         Raises
         ------
@@ -72,10 +78,14 @@ class Importers:
         >>> y, _ = lstm([[3, 1, 0], [5, 0, 1], [2, 1, 0], [3, 0, 1]])
         >>> (factor * y[:, 0]).round(9)
         array([0., 3., 0., 5.])
+        >>> lstm, factor = fc.LSTM.from_rules(restart=True)
+        >>> y, _ = lstm([[3, 1, 0], [5, 2, 1], [2, 1, 1]])
+        >>> (factor * y[:, 0]).round(9)
+        array([0., 5., 7.])
         """
         from fastcell.weights import rules
 
-        arguments, factor = rules.lstm_arguments(scale, strength, dtype)
+        arguments, factor = rules.lstm_arguments(scale, strength, dtype, restart)
         return cls(**arguments), factor
 
     @classmethod

@@ -115,7 +115,7 @@ def test_pipes(tmp_path, monkeypatch, capsysbinary, suffix):
     piped(monkeypatch, b"v,c,e,k\n1,1,1,a\n1,7,1,a\n")
     assert scan("-", "-", "--by", "k", "--state", state) == 1
     told = capsysbinary.readouterr()
-    assert (told.out, b"row 2, column c: expected -1, 0 or 1, got 7" in told.err) == (b"", True)
+    assert (told.out, b"row 2, column c: expected -1, 0, 1 or 2, got 7" in told.err) == (b"", True)
     piped(monkeypatch, days[1])
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(Broken())))
     assert scan("-", "-", "--by", "k", "--state", tmp_path / "new") == 1
@@ -179,7 +179,7 @@ WRONG = {
     "no text": (GERMAN, ["--encoding", "base64"], "--encoding: expected one that Python knows, got 'base64'"),
     "a long delimiter": (GERMAN, ["--delimiter", ";;"], "--delimiter: expected one ASCII sign, no quote"),
     "a quote": (GERMAN, ["--delimiter", '"'], "--delimiter: expected one ASCII sign"),
-    "one sign for both": (GERMAN, ["--decimal", ","], "--decimal: expected another sign than --delimiter, got ','; say"),
+    "one sign for both": (GERMAN, ["--decimal", ","], "--decimal: expected another sign than --delimiter, got ','"),
 }  # fmt: skip
 
 

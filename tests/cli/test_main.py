@@ -121,8 +121,8 @@ def test_a_file_may_be_its_own_output(tmp_path):
 BAD = {
     "text": ({"v": "x"}, "row 700, column v: expected a number, got 'x'"),
     "nothing": ({"v": ""}, "row 700, column v: expected a number, got nothing"),
-    "rule": ({"c": 3}, "row 700, column c: expected -1, 0 or 1, got 3"),
-    "nan": ({"c": "nan"}, "row 700, column c: expected -1, 0 or 1, got nan"),
+    "rule": ({"c": 3}, "row 700, column c: expected -1, 0, 1 or 2, got 3"),
+    "nan": ({"c": "nan"}, "row 700, column c: expected -1, 0, 1 or 2, got nan"),
     "emit": ({"e": -1}, "row 700, column e: expected 0 or 1, got -1"),
 }
 
@@ -229,7 +229,7 @@ def test_a_folder_is_one_stream_and_its_rows_are_named(tmp_path, capsys):
     bad = frame.slice(300).set_column(1, "c", pa.array([0] * 40 + [7] + [0] * 659))
     write(bad, folder / "c.parquet")
     assert scan(folder, tmp_path / "out.csv") == 1
-    assert f"{folder / 'c.parquet'}, row 41, column c: expected -1, 0 or 1, got 7" in capsys.readouterr().err
+    assert f"{folder / 'c.parquet'}, row 41, column c: expected -1, 0, 1 or 2, got 7" in capsys.readouterr().err
     write(frame.rename_columns(["v", "c", "other", "note"]), folder / "d.parquet")
     write(frame.slice(300), folder / "c.parquet")
     assert scan(folder, tmp_path / "out.csv") == 1

@@ -122,6 +122,20 @@ def test_other_chunks_and_numpy_arrays_are_cut_alike():
     expected.agree(computed(fc.dask.toy_scan(x1, x2, da.from_array(x3, chunks=9))), fc.toy_scan(x1, x2, x3))
 
 
+def test_rules_of_one_number_and_restarts():
+    x1, x2, x3 = problems.toy((40, 3))
+    for control in (-1, 0, 1, 2, np.float64(2), True):
+        scan = fc.dask.toy_scan(da.from_array(x1, chunks=(7, 2)), control, x3, fill=-1)
+        expected.agree(computed(scan), fc.toy_scan(x1, control, x3, fill=-1), str(control))
+    scan = fc.dask.toy_scan(x1, da.from_array(x2, chunks=(7, 2)), 1)
+    expected.agree(computed(scan), fc.toy_scan(x1, x2, 1))
+    with pytest.raises(ValueError, match=r"x2 must be -1, 0, 1 or 2, got 3 at index"):
+        computed(fc.dask.toy_scan(da.from_array(x1, chunks=(7, 2)), 3, 1))
+    unknown = da.from_array(x1, chunks=(7, 2))
+    unknown = unknown[unknown[:, 0] > -99]
+    expected.agree(fc.Scan(*dask.compute(*fc.dask.toy_scan(unknown, 2, 1))), fc.toy_scan(x1, 2, 1))
+
+
 def test_chunks_of_unknown_length():
     x1, x2, x3 = problems.toy((60, 2))
     keep = np.arange(60) % 3 > 0
@@ -132,7 +146,7 @@ def test_chunks_of_unknown_length():
     with pytest.raises(ValueError, match=r"x3 and x1 need chunks of known length: compute_chunk_sizes\(\)"):
         fc.dask.toy_scan(*arrays[:2], x3[keep])
     arrays[1] = arrays[1].map_blocks(lambda x, block_id: x * 0 + (3 if block_id[0] else 0), dtype=np.int8)
-    with pytest.raises(ValueError, match=r"x2 must be -1, 0 or 1, got 3 at index \(0, 0\) of chunk \(\d, 0\)"):
+    with pytest.raises(ValueError, match=r"x2 must be -1, 0, 1 or 2, got 3 at index \(0, 0\) of chunk \(\d, 0\)"):
         fc.dask.toy_scan(*arrays).y.compute()
 
 
@@ -260,11 +274,11 @@ def test_long_products_that_vanish_keep_an_infinity_and_lose_a_number():
 # ---- rules and errors ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "at", "value"), [("x2", (13, 5), 2), ("x3", (0, 0), -1), ("x2", (19, 7), -2)])
+@pytest.mark.parametrize(("name", "at", "value"), [("x2", (13, 5), 3), ("x3", (0, 0), -1), ("x2", (19, 7), -2)])
 def test_a_rule_is_named_by_its_index_in_the_whole(name, at, value):
     arrays = dict(zip(("x1", "x2", "x3"), problems.toy((20, 8)), strict=True))
     arrays[name][at] = value
-    allowed = "-1, 0 or 1" if name == "x2" else "0 or 1"
+    allowed = "-1, 0, 1 or 2" if name == "x2" else "0 or 1"
     scan = fc.dask.toy_scan(*lazy(*arrays.values(), chunks=(3, 3)))
     with pytest.raises(ValueError, match=rf"{name} must be {allowed}, got {value} at index \({at[0]}, {at[1]}\)"):
         scan.state.compute()
@@ -516,4 +530,4 @@ def test_a_chunks_summary_is_short():
     assert [len(array) for array in cell.few(x, f * 1.2, f)] == [2, 2, 2]
     assert [len(array) for array in cell.few(x, f * 0.1, f)] == [3, 3, 3]
     assert [len(array) for array in cell.few(x, f * 10, f)] == [500, 500, 500]  # beyond 1e300
-    assert [len(array) for array in Toy(0.0, True).few(x, np.ones((500, 3), np.int8))] == [2, 2]
+    assert [len(array) for array in Toy(0.0, True).few(x, np.ones((500, 3), np.int8))] == [1, 1]

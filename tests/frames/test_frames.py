@@ -350,6 +350,18 @@ def test_gates_of_one_number_and_nulls_in_gates(kind):
     assert y_of(fc.frames.gated_scan(bools, **roles, nulls="keep")).tolist() == [1, 3, 4]
 
 
+def test_restarts_and_rules_of_one_number(kind):
+    columns = {"v": [3.0, 5.0, 2.0, None, 4.0], "c": [1, 2, 1, 0, 2], "k": ["a", "a", "b", "a", "b"]}
+    result = fc.frames.toy_scan(kind(pa.table(columns)), "v", "c", 1, by="k")
+    assert y_of(result).tolist() == [3.0, 5.0, 2.0, 5.0, 4.0]
+    assert [row["memory"] for row in rows(result.state)] == [5.0, 4.0]
+    table = kind(pa.table(columns | {"v": [3, 5, 2, 1, 4]}))
+    for control, wanted in ((1, [3, 8, 2, 9, 6]), (2, [3, 5, 2, 1, 4]), (0, [0] * 5), (-1, [0] * 5)):
+        y = y_of(fc.frames.toy_scan(table, "v", control, 1, by="k"))
+        assert y.dtype == np.int64
+        assert y.tolist() == wanted
+
+
 # ---- refusals ------------------------------------------------------------------------------------------
 
 GOOD = {"v": [1.0, 2.0], "c": [1, 0], "e": [1, 0], "k": ["a", "b"]}
@@ -358,11 +370,14 @@ REFUSALS = {
     "no such column": ({}, {"value": "w"}, ValueError, f"value must be a column of df, which has {ALL}, got 'w'"),
     "no such key": ({}, {"by": ["k", "w"]}, ValueError, f"by must be a column of df, which has {ALL}, got 'w'"),
     "text": ({"v": ["1", "2"]}, {}, TypeError, "column 'v' must hold bool, integers, float32 or float64, got String"),
-    "rule": ({"c": [1, 3]}, {}, ValueError, "column 'c' must be -1, 0 or 1, got 3 in row 1"),
-    "nan": ({"c": [1.0, 0.5]}, {}, ValueError, "column 'c' must be -1, 0 or 1, got 0.5 in row 1"),
+    "rule": ({"c": [1, 3]}, {}, ValueError, "column 'c' must be -1, 0, 1 or 2, got 3 in row 1"),
+    "nan": ({"c": [1.0, 0.5]}, {}, ValueError, "column 'c' must be -1, 0, 1 or 2, got 0.5 in row 1"),
     "emit": ({"e": [-1, 0]}, {}, ValueError, "column 'e' must be 0 or 1, got -1 in row 0"),
     "y is there": ({}, {"name": "k"}, ValueError, f"name must be none of df's columns, {ALL}, got 'k'"),
-    "no name": ({}, {"emit": 1}, TypeError, "emit must be a column's name, got 1"),
+    "no name": ({}, {"emit": None}, TypeError, "emit must be a column's name or a number, got None"),
+    "no value's name": ({}, {"value": 1}, TypeError, "value must be a column's name, got 1"),
+    "one rule": ({}, {"control": 3}, ValueError, "control must be -1, 0, 1 or 2, got 3"),
+    "one emit": ({}, {"emit": -1.0}, ValueError, "emit must be 0 or 1, got -1.0"),
     "nulls": ({}, {"nulls": "drop"}, ValueError, "nulls must be 'raise' or 'keep', got 'drop'"),
     "by twice": (
         {}, {"by": ["k", "k"]}, ValueError, "by must be different columns, none of them 'memory', got ['k', 'k']",

@@ -12,6 +12,7 @@ def toy(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True):
     dtype = x1.dtype.newbyteorder("=") if is_float else memory
     values = x1.astype(memory)
     options = {"fill": fill, "strict": strict}
+    x2, x3 = (np.broadcast_to(rules, x1.shape) for rules in (x2, x3))
     return _scan(fc.oracle.toy_scan, [values, _numbers(x2), _numbers(x3)], dtype, memory, state, keys, options)
 
 

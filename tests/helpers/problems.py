@@ -51,7 +51,7 @@ def toy(shape: tuple[int, ...], values: str = "float64", rules: str = "int8", se
     rng = np.random.default_rng([seed, *shape])
     x1 = rng.integers(0, 2 if values == "bool" else 100, shape)
     x1 = (x1 - 50) / 4 if values[0] == "f" else x1 - (50 if values[0] == "i" else 0)
-    x2 = rng.integers(-1, 2, shape)
+    x2 = rng.integers(-1, 3, shape)
     x3 = rng.integers(0, 2, shape)
     return x1.astype(values), x2.astype(rules), x3.astype(rules)
 

@@ -19,7 +19,7 @@ small_calls.SMALL = 0  # the kernels for large arrays are checked on small ones
 def inputs(shape, dtype, order="C", resets=0.02):
     rng = np.random.default_rng([7, *shape])
     x1 = rng.standard_normal(shape) if dtype[0] == "f" else rng.integers(-100, 100, shape)
-    x2 = np.where(rng.random(shape) < resets, -1, rng.integers(0, 2, shape)).astype(np.int8)
+    x2 = np.where(rng.random(shape) < resets, rng.choice([-1, 2], shape), rng.integers(0, 2, shape)).astype(np.int8)
     x3 = rng.integers(0, 2, shape).astype(np.int8)
     return [np.asarray(x, order=order) for x in (x1.astype(dtype), x2, x3)]
 

@@ -41,16 +41,16 @@ ERRORS = {
         TypeError,
         "x3 must hold bool, integers, float32 or float64, got datetime64[s]",
     ),
-    "x2 of 2": (toy(X, [1, 0, 2, 3], R), ValueError, "x2 must be -1, 0 or 1, got 2 at index 2"),
-    "x2 nan": (toy(X, [1, np.nan, 2, 3], R), ValueError, "x2 must be -1, 0 or 1, got nan at index 1"),
-    "x2 of 255": (toy(X, np.full(4, 255, "u1"), R), ValueError, "x2 must be -1, 0 or 1, got 255 at index 0"),
+    "x2 of 3": (toy(X, [1, 2, 3, 4], R), ValueError, "x2 must be -1, 0, 1 or 2, got 3 at index 2"),
+    "x2 nan": (toy(X, [1, np.nan, 3, 4], R), ValueError, "x2 must be -1, 0, 1 or 2, got nan at index 1"),
+    "x2 of 255": (toy(X, np.full(4, 255, "u1"), R), ValueError, "x2 must be -1, 0, 1 or 2, got 255 at index 0"),
     "x3 of -1": (toy(X, R, -R), ValueError, "x3 must be 0 or 1, got -1 at index 0"),
     "x3 in a matrix": (
         toy(np.ones((2, 2)), np.ones((2, 2)), [[1, 0], [0, 0.5]]),
         ValueError,
         "x3 must be 0 or 1, got 0.5 at index (1, 1)",
     ),
-    "packed": (toy([[1, 1, 0], [1, 5, 0]]), ValueError, "x2 must be -1, 0 or 1, got 5 at index 1"),
+    "packed": (toy([[1, 1, 0], [1, 5, 0]]), ValueError, "x2 must be -1, 0, 1 or 2, got 5 at index 1"),
     "state shape": (toy(X, R, R, state=[1.0, 2.0]), ValueError, "state must have shape (), got (2,)"),
     "state dtype": (toy(X, R, R, state="a"), TypeError, "state must hold bool, integers, float32 or float64, got <U1"),
     "float state": (toy(R, R, R, state=0.5), TypeError, "state must hold integers, as the values do, got float64"),
@@ -106,7 +106,7 @@ def test_nothing_is_written_on_an_error(shape, order):
     out = np.full(shape, 7, order=order)
     with pytest.raises(OverflowError):
         fc.toy_scan(x, rules, rules, out=out)
-    rules[-1] = 2
+    rules[-1] = 3
     with pytest.raises(ValueError, match="x2 must be"):
         fc.toy_scan(x, rules, rules, out=out)
     assert (out == 7).all()

@@ -65,17 +65,30 @@ def test_a_state_continues():
     assert (y1 + y2, a2) == (y, a)
 
 
+def test_a_restart_forgets_and_takes():
+    """By hand: 3; restart with 5; add 2; reset; restart with 4; keep."""
+    y, a = oracle.toy_scan([3, 5, 2, 9, 4, 9], [1, 2, 1, -1, 2, 0], 1)
+    assert (y, a) == ([3, 5, 7, 0, 4, 4], 4)
+    assert oracle.toy_scan([math.nan, math.inf, 5.0], [1, 1, 2], [0, 0, 1]) == ([0.0, 0.0, 5.0], 5.0)
+    assert oracle.toy_scan([2**63 - 1, 2**63 - 1], 2, 1) == ([2**63 - 1] * 2, 2**63 - 1)
+
+
+def test_one_rule_for_all_steps():
+    assert oracle.toy_scan([[1, 2], [3, 4]], 1, 0, fill=7) == ([[7, 7], [7, 7]], [4, 6])
+    assert oracle.toy_scan([1, 2, 3], [1, 1, 2], 1) == oracle.toy_scan([1, 2, 3], [1, 1, 2], [1, 1, 1])
+
+
 def test_columns_are_separate():
     y, a = oracle.toy_scan([[1, 2], [3, 4]], [[1, 1], [1, -1]], [[1, 1], [1, 1]])
     assert (y, a) == ([[1, 2], [4, 0]], [4, 0])
 
 
 def test_other_rules():
-    with pytest.raises(ValueError, match=r"x2 must be one of \(-1, 0, 1\), got 2 at index 1"):
-        oracle.toy_scan([1, 1], [0, 2], [0, 0])
+    with pytest.raises(ValueError, match=r"x2 must be one of \(-1, 0, 1, 2\), got 3 at index 1"):
+        oracle.toy_scan([1, 1], [0, 3], [0, 0])
     with pytest.raises(ValueError, match=r"x3 must be one of .* got nan at index 0"):
         oracle.toy_scan([1, 1], [0, 0], [math.nan, 0])
-    assert oracle.toy_scan([1, 1], [1, 2], [1, -1], strict=False) == ([1, 0.0], 1)
+    assert oracle.toy_scan([1, 1], [1, 3], [1, -1], strict=False) == ([1, 0.0], 1)
 
 
 def test_integers_stop_at_int64():

@@ -29,7 +29,7 @@ LAYOUTS = [name for name in problems.LAYOUTS if name != "read-only"]
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize(("name", "bad", "allowed"), [("x2", 2, "-1, 0 or 1"), ("x3", -1, "0 or 1")])
+@pytest.mark.parametrize(("name", "bad", "allowed"), [("x2", 3, "-1, 0, 1 or 2"), ("x3", -1, "0 or 1")])
 def test_the_first_bad_rule_is_named_in_any_layout(shape, layout, name, bad, allowed):
     rng = np.random.default_rng(0)
     for _ in range(5):
@@ -56,21 +56,21 @@ def test_the_first_bad_rule_of_packed_rows(layout, dtype):
     packed = np.stack(toy((T, B), dtype), axis=-1)
     packed[11, 5, 1] = packed[30, 2, 2] = packed[12, 0, 1] = 9
     given, got = problems.LAYOUTS[layout](packed), packed[11, 5, 1]
-    refuses(lambda: fc.toy_scan(given), ValueError, f"x2 must be -1, 0 or 1, got {got} at index (11, 5)")
+    refuses(lambda: fc.toy_scan(given), ValueError, f"x2 must be -1, 0, 1 or 2, got {got} at index (11, 5)")
     packed[..., 1] = 0
     given = problems.LAYOUTS[layout](packed)
     refuses(lambda: fc.toy_scan(given), ValueError, f"x3 must be 0 or 1, got {got} at index (30, 2)")
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.5, -0.5, 1 + 2**-23, -2, 2, 255])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.5, -0.5, 1 + 2**-23, -2, 3, 255])
 def test_rules_that_are_no_rules(bad):
     x1, x2, x3 = toy((T, B))
     for name, dtype in (("x2", "float32"), ("x2", "float64"), ("x3", "float32"), ("x3", "float64")):
         rules = {"x2": x2.astype(dtype), "x3": x3.astype(dtype)}
         rules[name][7, 33] = bad
-        with pytest.raises(ValueError, match=rf"^{name} must be .*0 or 1, got .* at index \(7, 33\)$"):
+        with pytest.raises(ValueError, match=rf"^{name} must be .*0(, 1 or 2| or 1), got .* at index \(7, 33\)$"):
             fc.toy_scan(x1, **rules)
-        with pytest.raises(ValueError, match=rf"^{name} must be .*0 or 1, got .* at index \(7, 33\)$"):
+        with pytest.raises(ValueError, match=rf"^{name} must be .*0(, 1 or 2| or 1), got .* at index \(7, 33\)$"):
             fc.rules_to_gates(**rules)
 
 
@@ -79,7 +79,7 @@ def test_the_largest_unsigned_rule_is_not_minus_one(dtype):
     x1, rules = np.ones(3), np.array([0, np.iinfo(dtype).max, 1], dtype)
     largest = np.iinfo(dtype).max
     refuses(
-        lambda: fc.toy_scan(x1, rules, rules), ValueError, f"x2 must be -1, 0 or 1, got {largest} at index 1"
+        lambda: fc.toy_scan(x1, rules, rules), ValueError, f"x2 must be -1, 0, 1 or 2, got {largest} at index 1"
     )  # fmt: skip
 
 
@@ -265,7 +265,7 @@ def test_fill_of_the_wrong_kind(fill, values, error):
 
 def test_rules_to_gates_refuses():
     refuses(lambda: fc.rules_to_gates([1, 0], [1]), ValueError, "x3 must have the shape of x2, (2,), got (1,)")
-    refuses(lambda: fc.rules_to_gates([1, 3], [1, 1]), ValueError, "x2 must be -1, 0 or 1, got 3 at index 1")
+    refuses(lambda: fc.rules_to_gates([1, 3], [1, 1]), ValueError, "x2 must be -1, 0, 1 or 2, got 3 at index 1")
     refuses(lambda: fc.rules_to_gates([1, 1], [1, 3]), ValueError, "x3 must be 0 or 1, got 3 at index 1")
     refuses(lambda: fc.rules_to_gates(["a"], [1]), TypeError, f"x2 must hold {DTYPES}, got <U1")
     f, i, o = fc.rules_to_gates(np.zeros((0, 3)), np.zeros((0, 3)))

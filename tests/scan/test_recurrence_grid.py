@@ -55,12 +55,12 @@ def values(rng, shape, dtype):
 
 
 def toy_inputs(shape, dtypes, seed=0):
-    """(x1, x2, x3); each column has its own share of resets, from none to a third of the steps."""
+    """(x1, x2, x3); each column has its own share of resets and restarts, from none to a third of the steps."""
     rng = np.random.default_rng([seed, *shape])
     unsigned = dtypes[1][0] in "ub"
     resets = rng.choice([0.0, 0.002, 0.05, 0.33], shape[1:])
-    control = np.where(rng.random(shape) < resets, -1, rng.integers(0, 2, shape))
-    x2 = np.maximum(control, 0) if unsigned else control
+    control = np.where(rng.random(shape) < resets, rng.choice([-1, 2], shape), rng.integers(0, 2, shape))
+    x2 = np.clip(control, 0 if unsigned else -1, 1 if dtypes[1] == "bool" else 2)
     return values(rng, shape, dtypes[0]), x2.astype(dtypes[1]), rng.integers(0, 2, shape).astype(dtypes[2])
 
 

@@ -114,10 +114,10 @@ def test_an_unaligned_array(way_of_large_arrays):
 def test_a_rule_that_is_none_is_named_and_nothing_written(which, shape):
     arrays = list(problems.toy(shape))
     place = (17, *(1 for _ in shape[1:]))
-    arrays[which][place] = 2
+    arrays[which][place] = 3
     out = np.full(shape, 9, arrays[0].dtype)
     at = place[0] if len(place) == 1 else place
-    with pytest.raises(ValueError, match=rf"^x{which + 1} must be .* got 2 at index {re.escape(str(at))}$"):
+    with pytest.raises(ValueError, match=rf"^x{which + 1} must be .* got 3 at index {re.escape(str(at))}$"):
         fc.toy_scan(*arrays, out=out)
     assert (out == 9).all()
 

@@ -290,8 +290,8 @@ def test_toy_trace_is_toy_scan(dtype, shape):
 
 
 def test_toy_trace_refuses_what_toy_scan_does():
-    with pytest.raises(ValueError, match="x2 must be -1, 0 or 1, got 2 at index 1"):
-        fc.toy_trace([1, 2], [0, 2], [0, 1])
+    with pytest.raises(ValueError, match="x2 must be -1, 0, 1 or 2, got 3 at index 1"):
+        fc.toy_trace([1, 2], [0, 3], [0, 1])
     with pytest.raises(ValueError, match=r"x1 must have shape \(T,\) or \(T, B\), got \(1, 2, 2\)"):
         fc.toy_trace(*np.ones((3, 1, 2, 2)))
     with pytest.raises(OverflowError):
@@ -453,11 +453,11 @@ def test_plots_show_the_numbers():
         np.testing.assert_array_equal(line.get_ydata(), trace.c[:3, 1, unit])
     (image,) = trace.plot().axes[3].images
     np.testing.assert_array_equal(image.get_array(), trace.c[:, 0].T)
-    toy = fc.toy_trace([3, 5, 2], [1, 0, -1], [0, 1, 1])
+    toy = fc.toy_trace([3, 5, 2, 4], [1, 0, -1, 2], [0, 1, 1, 0])
     _, memory, strip = toy.plot().axes
-    np.testing.assert_array_equal(memory.lines[0].get_ydata(), [3, 3, 0])
+    np.testing.assert_array_equal(memory.lines[0].get_ydata(), [3, 3, 0, 4])
     np.testing.assert_array_equal(memory.lines[1].get_ydata(), [3, 0])
-    wanted = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1]]
+    wanted = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 1, 1, 0]]
     np.testing.assert_array_equal(strip.images[0].get_array(), wanted)
 
 

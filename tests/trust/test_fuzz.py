@@ -198,8 +198,8 @@ def test_toy_scan(data):
     shape = tuple(draw(st.lists(SIZES, min_size=1, max_size=3)))
     given = {
         "x1": draw(arrays(shape)),
-        "x2": draw(arrays(shape, values=[1, 0])),
-        "x3": draw(arrays(shape, values=[0, 1])),
+        "x2": draw(st.one_of(arrays(shape, values=[1, 0, 2]), st.sampled_from([1, 2, 3, -1, True, 0.5]))),
+        "x3": draw(st.one_of(arrays(shape, values=[0, 1]), st.sampled_from([0, 1, 2]))),
     }
     options = options_of(draw, shape, draw(st.integers(0, 2)) == 0)
     options |= {"fill": draw(FILLS), "strict": draw(st.booleans())}

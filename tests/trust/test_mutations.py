@@ -24,8 +24,8 @@ class Mutant(NamedTuple):
 
 CARRY = "carry = total if forgot == 1 else carry + total"
 MUTANTS = {
-    "a reset keeps": Mutant("columns", KERNELS, "return select(r == -1, 0, a), overflow", "return a, overflow"),
-    "an emit at another rule": Mutant("columns", KERNELS, "return select(e == 1,", "return select(e == 0,"),
+    "a reset keeps": Mutant("columns", KERNELS, "a = select(forgets(r), 0, a)", "a = select(r == 2, 0, a)"),
+    "an emit at another rule": Mutant("columns", KERNELS, "return select(e > 0,", "return select(e == 0,"),
     "gates swapped": Mutant("gated_columns", GATED, "kept, added = f * a, i * x", "kept, added = i * a, f * x"),
     "the output gate forgotten": Mutant("gated_columns", GATED, "return o * a, overflow", "return a, overflow"),
     "LSTM gates swapped": Mutant(
@@ -58,7 +58,7 @@ MUTANTS = {
     ),
     "segments not chained": Mutant("sequence", KERNELS, "else carry + total", "else total"),
     "segments that forget are not known": Mutant(
-        "sequence", KERNELS, "forgot = forgot | (r == -1)", "forgot = forgot | (r == -5)"
+        "sequence", KERNELS, "forgot = forgot | forgets(r)", "forgot = forgot | (r == -5)"
     ),
     "wrong step order": Mutant(
         "strips", "scan/blocks.py", "packed + k * row, row, LANES, to + k * size", "packed, row, LANES, to + k * size"
@@ -69,7 +69,14 @@ MUTANTS = {
         "LANES * size_of(fill), _emit(memory, e, fill))",
         "LANES * size_of(fill), _emit(memory - select(r == 1, convert(x, memory), 0), e, fill))",
     ),
-    "a keep adds": Mutant("columns", KERNELS, "a = select(r == 1, a + x, a)", "a = select(r >= 0, a + x, a)"),
+    "a keep adds": Mutant("columns", KERNELS, "x = select(takes(r), convert", "x = select(r >= 0, convert"),
+    "a restart keeps": Mutant("strips", KERNELS, "select(forgets(r), 0, a)", "select(r == -1, 0, a)"),
+    "a restart takes nothing": Mutant("columns", KERNELS, "x = select(takes(r), convert", "x = select(r == 1, convert"),
+    "a segment's restart keeps": Mutant(
+        "sequence", KERNELS, "forgot = forgot | forgets(r)", "forgot = forgot | (r == -1)"
+    ),
+    "eight steps' restart keeps": Mutant("registers", REGISTERS, "mask_bits(forgets(rules))", "mask_bits(rules == -1)"),
+    "a small call's restart keeps": Mutant("calls", CALLS, "0.0 if r == -1 or r == 2 else", "0.0 if r == -1 else"),
     "resets don't stop a carry": Mutant("sequence", KERNELS, CARRY, "carry = carry + total"),
     "no carry between threads": Mutant(
         "sequence", "scan/dispatch.py", "starts[k + 1] = starts[k]", "starts[k + 1] = 0 * starts[k]"
@@ -81,13 +88,16 @@ MUTANTS = {
         "load_scalar(element(keys, t, 0), keys[3]) *",
         "0 * load_scalar(element(keys, t, 0), keys[3]) *",
     ),
-    "wraps unnoticed": Mutant("integers", KERNELS, "| ((r == 1) & add_overflows(a, x))", "| ((r == 1) & (a != a))"),
+    "wraps unnoticed": Mutant("integers", KERNELS, "overflow | add_overflows(a, x)", "overflow"),
     "what isn't added overflows": Mutant(
-        "integers", KERNELS, "((r == 1) & add_overflows(a, x))", "add_overflows(a, x)", "OverflowError"
+        "integers", KERNELS, "return a + x, overflow |", "return a + x, (overflow | (a != 0)) |", "OverflowError"
     ),
-    "any rule outputs": Mutant("other_rules", KERNELS, "select(e == 1, convert", "select(e != 0, convert"),
+    "any rule outputs": Mutant("other_rules", KERNELS, "select(e > 0, convert", "select(e != -9, convert"),
     "255 resets": Mutant(
-        "other_rules", "scan/arguments.py", "np.minimum(_checks.once(rules), 2).astype", "_checks.once(rules).astype"
+        "other_rules", "scan/arguments.py", "np.minimum(_checks.once(rules), 3).astype", "_checks.once(rules).astype"
+    ),
+    "other rules forget": Mutant(
+        "other_rules", "scan/arguments.py", "if not (signed.size and", "if not (signed.size and strict and"
     ),
     "a column belongs to no thread": Mutant(
         "columns", "_threads.py", "k // parts * step for", "k // parts * step + 1 for"
@@ -96,7 +106,7 @@ MUTANTS = {
     "sums run on from the lanes above": Mutant("registers", REGISTERS, "~(by_2 | _FIRST_4)", "~by_2"),
     "a carry over eight steps dropped": Mutant("registers", REGISTERS, "8), a + memory, a)", "8), a, a)"),
     "the last steps left out": Mutant("registers", REGISTERS, "if 8 * whole < left:", "if 8 * whole > left:"),
-    "a square's reset keeps": Mutant("registers", REGISTERS, "mask_bits(rules != -1)", "mask_bits(rules == rules)"),
+    "a square's reset keeps": Mutant("registers", REGISTERS, "mask_bits(~forgets(rules))", "mask_bits(rules == rules)"),
     "a square's columns are mixed up": Mutant(
         "registers", "simd/tiles.py", "_LOW_TWO, _HIGH_TWO = [0, 1, 8, 9,", "_LOW_TWO, _HIGH_TWO = [0, 1, 9, 8,"
     ),
@@ -105,10 +115,13 @@ MUTANTS = {
         "registers", "scan/dispatch.py", "if whole < last:", "if whole > last:"
     ),
     "a small call drops its memory": Mutant(
-        "calls", CALLS, "memory = 0.0 if r == -1 else (memory", "memory = 0.0 if r == -1 else (0.0"
+        "calls", CALLS, "memory = memory + x if r == 1 or", "memory = 0.0 + x if r == 1 or"
     ),
     "a small call takes any rule": Mutant(
-        "calls", CALLS, "has_other_rules(p3, T, B, p3[3])", "has_other_rules(p3, T, B, p3[3] + 3)"
+        "calls",
+        CALLS,
+        "has_other_rules(p3, T, B, like3, _number(1, like3))",
+        "has_other_rules(p3, T, B, like3, _number(9, like3))",
     ),
     "a small call writes over its input": Mutant("calls", CALLS, "return first < other_last and", "return False and"),
     "threads begin with nothing": Mutant("registers", "scan/dispatch.py", "begin, step, 0, 1,", "step, step, 0, 1,"),
