@@ -44,6 +44,14 @@ def _count(text: str) -> int:
     return number
 
 
+def _number(text: str) -> float:
+    """An integer, which stays exact, or a float."""
+    try:
+        return int(text) if text.strip().lstrip("+-").isdecimal() else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+
+
 def _add_tables(command: argparse.ArgumentParser) -> None:
     """What the commands over tables share."""
     command.add_argument(
@@ -91,6 +99,8 @@ def _add_scan(scan: argparse.ArgumentParser) -> None:
     )
     scan.add_argument("--emit", metavar="COL", required=True, help="x3: 1 outputs the memory")
     scan.add_argument("--fill", type=float, default=0.0, help="y of a silent row (default 0)")
+    for end, what in (("low", "floor"), ("high", "capacity")):
+        scan.add_argument(f"--{end}", metavar="N", type=_number, help=f"the memory's {what}: it is held there")
     scan.add_argument("--integer", action="store_true", help="a CSV's values are integers (default: float64)")
 
 

@@ -216,6 +216,37 @@ def fill_value(fill: Any, dtype: np.dtype[Any]) -> Any:
     return dtype.type(int(fill))
 
 
+def bounds(low: Any, high: Any, dtype: np.dtype[Any]) -> tuple[Any, Any] | None:
+    """The ends of a memory of this dtype, where one is not given the dtype's own; None where none is."""
+    if low is None and high is None:
+        return None
+    ends = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind == "i" else (-np.inf, np.inf)
+    least, most = (
+        dtype.type(end) if given is None else _bound(name, given, dtype)
+        for name, given, end in zip(("low", "high"), (low, high), ends, strict=True)
+    )
+    if least > most:
+        raise ValueError(f"low must be at most high, got low={low!r} and high={high!r}")
+    return least, most
+
+
+def _bound(name: str, given: Any, dtype: np.dtype[Any]) -> Any:
+    if not isinstance(given, float | int | np.floating | np.integer | np.bool):
+        raise TypeError(f"{name} must be a number or None, got {given!r}")
+    if given != given:
+        raise ValueError(f"{name} must be a number, got {given!r}")
+    if dtype.kind == "f":
+        try:
+            return dtype.type(float(given))
+        except OverflowError:
+            raise ValueError(f"{name} must fit {dtype}, got {given!r}") from None
+    if given in (float("inf"), float("-inf")) or int(given) != given:
+        raise ValueError(f"{name} must be an integer where the values are integers, got {given!r}")
+    if not -(2**63) < int(given) < 2**63 - 1:
+        raise ValueError(f"{name} must lie between int64's ends, which stand for none, got {given!r}")
+    return dtype.type(int(given))
+
+
 ALLOWED = {-1: "-1, 0, 1 or 2", 0: "0 or 1"}
 HIGHEST = {-1: 2, 0: 1}
 """By the lowest rule, what the rules are and which is the highest: x2's are from -1 on, x3's from 0 on."""

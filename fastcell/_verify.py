@@ -20,7 +20,7 @@ Case = tuple[Callable[..., Scan], Callable[..., Any], tuple[Array, ...], dict[st
 
 def _toy(rng: np.random.Generator, shape: tuple[int, ...], dtype: str, order: Any = "C") -> tuple[Array, ...]:
     values = rng.integers(-100, 100, shape) if dtype[0] == "i" else rng.standard_normal(shape)
-    rules = rng.integers(-1, 2, shape).astype(np.int8), rng.integers(0, 2, shape).astype(np.int8)
+    rules = rng.integers(-1, 3, shape).astype(np.int8), rng.integers(0, 2, shape).astype(np.int8)
     return tuple(np.asarray(x, order=order) for x in (values.astype(dtype), *rules))
 
 
@@ -44,6 +44,8 @@ def _cases() -> dict[str, Case]:
                 gated = _gated(rng, shape, dtype, order)
                 cases[f"gated_scan {dtype} {name}"] = gated_scan, oracle.gated_scan, gated, {}
         cases[f"toy_scan {dtype} keys"] = toy_scan, oracle.toy_scan, _toy(rng, (20_000,), dtype), {"keys": keys}
+        bounds = {"low": -1, "high": 1}  # where steps of every dtype get to
+        cases[f"toy_scan {dtype} sequence, bounds"] = toy_scan, oracle.toy_scan, _toy(rng, (20_000,), dtype), bounds
     cases["gated_scan float64 keys"] = gated_scan, oracle.gated_scan, _gated(rng, (20_000,), "float64"), {"keys": keys}
     return cases
 

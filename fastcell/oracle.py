@@ -5,16 +5,16 @@ import math
 Numbers = list
 
 
-def toy_scan(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True):
+def toy_scan(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True, low=None, high=None):
     """Run the toy cell over (T,) lists, or (T, B) lists of rows; returns (y, state).
 
     ``a_t = a_{t-1} + x1_t | 0 | a_{t-1} | 0 + x1_t`` for ``x2_t = 1 | -1 | 0 | 2``, then ``y_t = a_t | fill`` for
     ``x3_t = 1 | 0``
 
-    x2 and x3 may be one number for all steps. `state` is a number or a row of B of them; with `keys`, 0 to K - 1 for
-    each step, a list of K of these. Without it K is one more than the largest key, which may ask for 2**24 memories or
-    16 a value. Integers that leave int64 raise OverflowError; with `strict`, rules other than those above raise
-    ValueError.
+    With `low` and `high` the memory is held between them after each rule. x2 and x3 may be one number for all steps.
+    `state` is a number or a row of B of them; with `keys`, 0 to K - 1 for each step, a list of K of these. Without it
+    K is one more than the largest key, which may ask for 2**24 memories or 16 a value. Integers that leave int64 raise
+    OverflowError; with `strict`, rules other than those above raise ValueError.
 
     Source: Hochreiter & Schmidhuber (1997), Long short-term memory; Gers, Schmidhuber & Cummins (2000) for the
     gate that forgets.
@@ -34,7 +34,12 @@ def toy_scan(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True):
         if control in (-1, 2):
             a = type(value)(0)
         if control in (1, 2):
-            a = _int64(a + value)
+            a = a + value
+        if low is not None and a < low:
+            a = low
+        if high is not None and a > high:
+            a = high
+        a = _int64(a)
         return a, a if emit == 1 else fill
 
     return _run(step, (x1, x2, x3), state, keys)

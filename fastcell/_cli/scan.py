@@ -14,7 +14,7 @@ def scan(options: argparse.Namespace) -> None:
 
     def make(names: list[str]) -> tuple[Job, Kinds]:
         roles = {"value": options.value, "control": options.control, "emit": options.emit}
-        more = {"fill": options.fill, "strict": True, "threads": None}
+        more = {"fill": options.fill, "strict": True, "low": options.low, "high": options.high, "threads": None}
         kinds = dict.fromkeys(roles.values(), (pa.float64(),))
         if options.integer:
             kinds[options.value] = (pa.int64(),)

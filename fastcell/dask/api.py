@@ -8,6 +8,7 @@ import numpy as np
 from fastcell import _checks
 from fastcell import scan as scans
 from fastcell._model import LSTM
+from fastcell.dask.bounded import Bounded
 from fastcell.dask.chunks import Gated, Toy, check_lengths
 from fastcell.scan import Scan
 
@@ -22,14 +23,23 @@ __all__ = ["gated_scan", "lstm", "toy_scan"]
 
 
 def toy_scan(
-    x1: Any, x2: Any = None, x3: Any = None, *, state: Any = None, fill: float = 0.0, strict: bool = True
+    x1: Any,
+    x2: Any = None,
+    x3: Any = None,
+    *,
+    state: Any = None,
+    fill: float = 0.0,
+    strict: bool = True,
+    low: float | None = None,
+    high: float | None = None,
 ) -> Scan:
     """`fc.toy_scan` on dask arrays, in parallel over chunks of columns and of time.
 
     ``a_t = a_{t-1} + x1_t | 0 | a_{t-1} | 0 + x1_t`` for ``x2_t = 1 | -1 | 0 | 2``, ``y_t = a_t | fill`` for
     ``x3_t = 1 | 0``.
     A chunk of steps is summed up as whether it forgets and what it adds; the summaries are chained by pairs of pairs,
-    so that n chunks take O(log n) rounds; then each chunk is scanned from its true memory.
+    so that n chunks take O(log n) rounds; then each chunk is scanned from its true memory. With `low` or `high` the
+    summary is the map ``min(max(a + total, least), most)``.
 
     Parameters
     ----------
@@ -38,7 +48,7 @@ def toy_scan(
         each other's borders. Chunks of unknown length are taken as they are.
     state : (...) dask or NumPy array, optional
         The memory to start from; 0 by default.
-    fill, strict
+    fill, strict, low, high
         As in `fc.toy_scan`.
 
     Returns
@@ -61,9 +71,10 @@ def toy_scan(
     chunks decide, whatever the workers; near float64's end, beyond 1e300, rounding may decide whether a memory is
     infinite. The rules of what is computed are checked, and those of all steps before it.
 
-    Time: steps are run twice, but for those of the last chunk. At most five tasks a chunk, each on one thread. A chunk
-    is let go soon after it was summed up, where Dask's order of tasks is followed. One with sums beyond 1e300 or int64
-    hands on its steps instead of their sum, which takes their memory.
+    Time: steps are run twice, between bounds up to four times, but for those of the last chunk. At most five tasks a
+    chunk, each on one thread. A chunk is let go soon after it was summed up, where Dask's order of tasks is followed.
+    One with sums beyond 1e300 or int64 hands on its steps instead of their sum, which takes their memory and, between
+    bounds, some microseconds a step.
 
     References
     ----------
@@ -95,8 +106,10 @@ def toy_scan(
         if not _agree(array.shape, arrays[0].shape):
             raise ValueError(f"{name} must have the shape of x1, {arrays[0].shape}, got {array.shape}")
     state, start = _start(state, arrays[0].shape[1:])
-    meta = scans.toy_scan(*_empty(arrays), state=start, fill=fill, strict=strict)
-    return scan_graph("toy-scan", Toy(fill, bool(strict)), ("x1", "x2", "x3"), arrays, state, meta)
+    meta = scans.toy_scan(*_empty(arrays), state=start, fill=fill, strict=strict, low=low, high=high)
+    plain = low is None and high is None
+    cell = Toy(fill, bool(strict)) if plain else Bounded(fill, bool(strict), low, high)
+    return scan_graph("toy-scan", cell, ("x1", "x2", "x3"), arrays, state, meta)
 
 
 def gated_scan(x: Any, f: Any, i: Any, o: Any, *, state: Any = None) -> Scan:

@@ -48,10 +48,14 @@ class Toy:
             total = self.last((x1, x2, *x3), None)
         except OverflowError:  # from the true memory they may fit
             return x1, x2
-        if x1.dtype == np.float64 and _is_near_overflow(x1, x2):
+        if x1.dtype == np.float64 and is_near_overflow(x1, x2):
             return x1, x2
         forgot = ((x2 == -1) | (x2 == 2)).any(axis=0)
         return np.asarray(total)[None], np.where(forgot, 2, 1).astype(np.int8)[None]
+
+    def fewer(self, *steps: Array) -> Steps:
+        """The same for the few steps of several chunks."""
+        return self.few(*steps)
 
     def check(self, arrays: Steps, place: Place) -> None:
         """Refuse a rule that a strict scan refuses, and name its index in the whole."""
@@ -85,6 +89,10 @@ class Gated:
         f = np.broadcast_to(f, (*x.shape[: x.ndim - f.ndim], *f.shape) if f.ndim < x.ndim else (len(x), *f.shape[1:]))
         found = self._few_floats(x, f, i) if self.accumulator.kind == "f" else self._few_integers(x, f, i)
         return found or tuple(np.broadcast_to(array, x.shape) for array in (x, f, i))
+
+    def fewer(self, *steps: Array) -> Steps:
+        """The same for the few steps of several chunks."""
+        return self.few(*steps)
 
     def check(self, arrays: Steps, place: Place) -> None:
         """Nothing depends on values."""
@@ -148,7 +156,7 @@ def summary(cell: Toy | Gated, place: Place, *arrays: Array) -> Steps:
 
 def merge(cell: Toy | Gated, *summaries: Steps) -> Steps:
     """The few steps of several chunks in turn."""
-    return cell.few(*_joined(summaries))
+    return cell.fewer(*_joined(summaries))
 
 
 def carry(cell: Toy | Gated, state: Any, *summaries: Steps) -> Any:
@@ -199,7 +207,7 @@ def _largest(x: Array) -> float:
     return float(max(high, -low))
 
 
-def _is_near_overflow(x1: Array, x2: Array) -> bool:
+def is_near_overflow(x1: Array, x2: Array) -> bool:
     """Whether a sum of some of the finite values that are added could overflow."""
     with np.errstate(all="ignore"):
         if _largest(x1) * len(x1) <= _HUGE:

@@ -28,6 +28,8 @@ def toy_scan(
     nulls: str = "raise",
     fill: float = 0.0,
     strict: bool = True,
+    low: float | None = None,
+    high: float | None = None,
     threads: int | None = None,
 ) -> Frames:
     """Run the toy memory cell down a frame: a cumulative sum with reset and emit, for each key a memory of its own.
@@ -58,7 +60,7 @@ def toy_scan(
         nothing and a null rule keeps, so that the row shows the memory as it was; where emit is null the row is silent
         and shows `fill`. Nullable integers stay int64 and exact, and no output is null. A value that the row's rule
         doesn't read (control -1 or 0) may always be null. In pandas nan is a null; in Polars and Arrow a number.
-    fill, strict, threads
+    fill, strict, low, high, threads
         As in `fastcell.toy_scan`.
 
     Returns
@@ -105,7 +107,8 @@ def toy_scan(
     [0.0, 10.0, 6.0]
     """
     roles = {"value": value, "control": control, "emit": emit}
-    return Frames(*_run("toy", df, roles, by, state, name, nulls, {"fill": fill, "strict": strict, "threads": threads}))
+    options = {"fill": fill, "strict": strict, "low": low, "high": high, "threads": threads}
+    return Frames(*_run("toy", df, roles, by, state, name, nulls, options))
 
 
 def gated_scan(

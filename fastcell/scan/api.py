@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastcell import _checks, _threads
 from fastcell._jit import inline
 from fastcell.scan.arguments import checked_rules, gate, memories, toy_arrays
-from fastcell.scan.dispatch import GATED, TOY, Run
+from fastcell.scan.dispatch import BOUNDED, GATED, TOY, Run
 from fastcell.scan.small_calls import small_toy
 
 __all__ = ["Scan", "gated_scan", "rules_to_gates", "toy_scan", "toy_step"]
@@ -34,6 +34,8 @@ def toy_scan(
     keys: ArrayLike | None = None,
     fill: float = 0.0,
     strict: bool = True,
+    low: float | None = None,
+    high: float | None = None,
     out: NDArray[Any] | None = None,
     threads: int | None = None,
 ) -> Scan:
@@ -44,6 +46,8 @@ def toy_scan(
 
         a_t = a_{t-1} + x1_t  |  a_{t-1}  |  0  |  0 + x1_t      for x2_t = 1 | 0 | -1 | 2
         y_t = a_t  |  fill                                        for x3_t = 1 | 0
+
+    With `low` and `high` the memory is held between them: after each rule, ``a_t = min(max(a_t, low), high)``.
 
     Parameters
     ----------
@@ -63,6 +67,9 @@ def toy_scan(
         y of a silent step. 0 is the LSTM's o * a, nan says 'no output'.
     strict : bool
         Refuse other rules, rather than read them as keep and silent.
+    low, high : number, optional
+        The memory's floor and capacity, such as an inventory's, or the 0 of a CUSUM chart; integers where the values
+        are. A given state may lie outside until its first step.
     out : array of y's shape and dtype, optional
         Where to write y; must not overlap an input.
     threads : int, optional
@@ -80,12 +87,12 @@ def toy_scan(
     ------
     ValueError
         A shape does not fit, a rule is not one of those above (the first such index is named), a key is
-        negative, has no state or without one is far beyond the number of values, `out` overlaps an input or is
-        read-only.
+        negative, has no state or without one is far beyond the number of values, `low` is above `high` or one of them
+        nan, `out` overlaps an input or is read-only.
     TypeError
         A dtype is none of those above.
     OverflowError
-        An integer memory leaves int64.
+        An integer memory leaves int64 at an end that has no bound.
     MemoryError
         y or the memories would not fit the memory that is free; nothing is allocated.
 
@@ -114,21 +121,30 @@ def toy_scan(
     array([11.])
     >>> toy_scan([3, 5, 2, 4], x2=[1, 1, 2, 1], x3=1).y
     array([3, 8, 2, 6])
+    >>> toy_scan([3, 5, -9, 4], x2=1, x3=1, low=0, high=7).y  # a store's stock
+    array([3, 7, 0, 4])
     """
-    if keys is None and (small := small_toy(x1, x2, x3, state, fill, out, threads)) is not None:
+    if (
+        keys is None
+        and low is None
+        and high is None
+        and (small := small_toy(x1, x2, x3, state, fill, out, threads)) is not None
+    ):
         return Scan(*small)
     values, control, emit = toy_arrays(x1, x2, x3)
     is_float = values.dtype.kind == "f"
     accumulator = np.dtype(np.float64 if is_float else np.int64)
     y_dtype = values.dtype if is_float else accumulator
     filled = _checks.fill_value(fill, y_dtype)
+    bounds = _checks.bounds(low, high, accumulator)
     codes, a = memories(state, keys, values, accumulator)
     inputs = {"x1": x1, "x2": x2, "x3": x3, "keys": keys, "state": state}
     y = None if out is None else _checks.output(out, values.shape, y_dtype, inputs)
     count = _threads.choose(threads, values.size, _ENOUGH)
     control = checked_rules("x2", control, -1, strict, count)
     emit = checked_rules("x3", emit, 0, strict, count)
-    return Scan(*Run(TOY, [values, control, emit], y, y_dtype, a, codes, filled, count).scan())
+    cell = TOY if bounds is None else BOUNDED
+    return Scan(*Run(cell, [values, control, emit], y, y_dtype, a, codes, filled, count, bounds).scan())
 
 
 def gated_scan(

@@ -98,3 +98,15 @@ def packed_values(typingctx, packed, k, like):
         return _loaded(builder, place, _llvm(vector), vector.dtype)
 
     return vector(types.int64, types.int64, like), codegen
+
+
+@intrinsic(prefer_literal=True)
+def alone(typingctx, place, like, lanes):
+    """The value at an address in lane 0; other lanes hold anything, and are not to be read."""
+    vector = VectorType(types.unliteral(like), lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        loaded = _loaded(builder, args[0], _element(vector.dtype), vector.dtype)
+        return builder.insert_element(ir.Constant(_llvm(vector), ir.Undefined), loaded, ir.Constant(ir.IntType(32), 0))
+
+    return vector(types.int64, like, lanes), codegen

@@ -9,7 +9,7 @@ import numpy as np
 from fastcell import _checks, _memory, _threads
 from fastcell._checks import Array
 from fastcell._jit import VECTOR_BITS
-from fastcell.scan import gated_kernels, gated_registers, toy_kernels, toy_registers
+from fastcell.scan import bounded_kernels, gated_kernels, gated_registers, toy_kernels, toy_registers
 from fastcell.scan.blocks import BLOCK, PACKED
 from fastcell.simd.vector import LANES, address
 
@@ -51,11 +51,17 @@ class Cell(NamedTuple):
     """The kernel of one column, by the arrays."""
     shared: bool
     """Whether `columns` takes arrays, all but the first and y, with one value a step for all columns."""
+    registers: bool
+    """Whether toy_registers.py takes what fits it."""
 
 
 _TOY = Sequence(
     toy_kernels.toy_sequence,
     Cut(toy_kernels.SEQUENCE, toy_kernels.toy_sums, toy_kernels.SUMS, toy_kernels.toy_chain),
+)
+_BOUNDED = Sequence(
+    bounded_kernels.bounded_sequence,
+    Cut(toy_kernels.SEQUENCE, bounded_kernels.bounded_sums, bounded_kernels.SUMS, bounded_kernels.bounded_chain),
 )
 _IN_TURN = Sequence(gated_kernels.gated_sequence, None)
 _CONSTANT, _VARYING = (
@@ -78,9 +84,22 @@ def _gated_sequence(arrays: list[Array]) -> Sequence:
     return _CONSTANT if f.strides[0] == 0 else _VARYING
 
 
-TOY = Cell(toy_kernels.toy_columns, toy_kernels.toy_strips, toy_kernels.toy_keyed, lambda _: _TOY, shared=False)
+TOY = Cell(
+    toy_kernels.toy_columns,
+    toy_kernels.toy_strips,
+    toy_kernels.toy_keyed,
+    lambda _: _TOY,
+    shared=False,
+    registers=True,
+)
+BOUNDED = TOY._replace(sequence=lambda _: _BOUNDED, registers=False)
 GATED = Cell(
-    gated_kernels.gated_columns, gated_kernels.gated_strips, gated_kernels.gated_keyed, _gated_sequence, shared=True
+    gated_kernels.gated_columns,
+    gated_kernels.gated_strips,
+    gated_kernels.gated_keyed,
+    _gated_sequence,
+    shared=True,
+    registers=False,
 )
 
 
@@ -102,6 +121,7 @@ class Run:
         codes: Array | None,
         fill: Any,
         threads: int,
+        *options: Any,
     ) -> None:
         x = arrays[0]
         self.cell = cell
@@ -118,7 +138,7 @@ class Run:
         if y is None or (out is not None and not np.may_share_memory(y, out)):
             y = np.empty_like(self.arrays[0], dtype, order="K")  # integers may overflow: they go to `out` at the end
         self.y = y
-        self.ends = fill, self.a.dtype.type(0)  # the last arguments of every kernel
+        self.ends = fill, *options, self.a.dtype.type(0)  # the last arguments of every kernel
 
     def _matrix(self, array: Array) -> Array:
         if len(self.axes) < 2:
@@ -191,13 +211,13 @@ class Run:
     def _fits_registers(self) -> bool:
         """Whether toy_registers.py takes the arrays: float32 and int8, the steps of a column side by side."""
         arrays = [*self.arrays, self.y]
-        kinds = [array.dtype.char for array in arrays] == ["f", "b", "b", "f"]  # never of the gated recurrence's five
+        kinds = self.cell.registers and [array.dtype.char for array in arrays] == ["f", "b", "b", "f"]
         side_by_side = all(array.strides[0] == array.itemsize for array in arrays)
         return kinds and side_by_side and VECTOR_BITS == 512 and len(self.y) >= 8
 
     def _in_registers(self, arrays: list[Placed]) -> None:
         T, B = self.y.shape
-        fill, _ = self.ends
+        fill = self.ends[0]
         if B > 1 or self.threads == 1:
 
             def columns(first: int, last: int) -> None:
@@ -253,19 +273,19 @@ class Run:
 
     def _starts(self, cut: Cut, pieces: list[tuple[int, int]], inputs: list[Placed]) -> Array | None:
         """The memory at each piece's first step; None where only the steps in turn can tell it."""
-        _, zero = self.ends
+        zero = self.ends[-1]
         stop = pieces[-1][0]
         sums = np.empty(stop // cut.steps * cut.size, np.uint8)
 
         def piece(first: int, last: int) -> None:
             _room, work = _work()
-            cut.sums(*inputs, first, last, address(sums), work, zero)
+            cut.sums(*inputs, first, last, address(sums), work, *self.ends[1:])
 
         _threads.run(piece, _threads.split(stop, cut.steps, self.threads))
         starts = np.full(len(pieces), self.a.item(), zero.dtype)
         for k, (first, last) in enumerate(pieces[:-1]):
             starts[k + 1] = starts[k]
-            if not cut.chain(address(sums), first, last, address(starts) + 8 * (k + 1), zero):
+            if not cut.chain(address(sums), first, last, address(starts) + 8 * (k + 1), *self.ends[1:]):
                 return None
         return starts
 

@@ -10,7 +10,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastcell._jit import inline
-from fastcell.simd.vector import VectorType, _is_float, _llvm
+from fastcell.simd.vector import VectorType, _is_float, _llvm, add_overflows, select
+
+_LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 @intrinsic
@@ -37,3 +39,21 @@ def forgets(typingctx, rules):
 def takes(rules):
     """Where a rule takes x1."""
     return rules > 0
+
+
+@inline
+def held_sum(a, x, bounds):
+    """a + x held to the bounds, low and high, whether it leaves int64 or not; a nan stays one."""
+    low, high = bounds
+    wraps = add_overflows(a, x)
+    total = select(wraps & (x < 0), low, a + x)
+    total = select(wraps & (x > 0), high, total)
+    total = select(total < low, low, total)
+    return select(total > high, high, total)
+
+
+@inline
+def clamped(a, x, bounds, overflow):
+    """`held_sum`, and whether it leaves int64 where the bound is int64's end, which is none."""
+    total = held_sum(a, x, bounds)
+    return total, overflow | (add_overflows(a, x) & ((total == _LEAST) | (total == _MOST)))

@@ -1,22 +1,22 @@
 """Kernels of `toy_scan`: loops over addresses; checks are in arguments.py, layouts and threads in dispatch.py.
 
 T steps, B columns. An array comes as a tuple, (address, bytes from step to step, bytes from column to column, like),
-where `like` is any scalar of its element type; `zero` is one of the accumulator's type. The memories are `a`, (B,) side
-by side: a kernel starts from what is there and leaves the last ones. It works on columns `first` to `last` and returns
-whether integer memory overflowed. Two layouts have a kernel each (and float32 along time another one where masks are
-registers: `toy_registers.py`):
+where `like` is any scalar of its element type; `zero` is one of the accumulator's type; `bounds` are None, or low and
+high of that type. The memories are `a`, (B,) side by side: a kernel starts from what is there and leaves the last ones.
+It works on columns `first` to `last` and returns whether integer memory overflowed. Two layouts have a kernel each (and
+float32 along time without bounds another one where masks are registers: `toy_registers.py`):
 
     *_columns   columns side by side (C order): a vector is LANES columns of one step, read in place
     *_strips    anything else: blocks of steps by LANES columns are first brought side by side
 
 Both run the steps of a column in their order and give the same bits. `toy_sequence`, for one column alone, adds up
-LANES segments of it at once, cut the same way whatever the number of threads.
+LANES segments of it at once, cut the same way whatever the number of threads; with bounds `bounded_kernels.py` does.
 """
 
 from fastcell._jit import inline, kernel
-from fastcell.scan.arrays import element, packed_values, segments, starting, value, values
+from fastcell.scan.arrays import alone, element, packed_values, segments, starting, value, values
 from fastcell.scan.blocks import BLOCK, PACKED, ROW, ahead_of, clear, gather, pack, scatter, unpack
-from fastcell.scan.rules import forgets, takes
+from fastcell.scan.rules import clamped, forgets, takes
 from fastcell.simd.vector import (
     FLOAT64,
     INT64,
@@ -46,11 +46,13 @@ HUGE = 1e300  # beside sums this large the order of additions decides whether on
 
 
 @inline
-def _toy_rule(a, x, r, overflow):
-    """Forget, then take x, each where the rule says so."""
+def _toy_rule(a, x, r, overflow, bounds):
+    """Forget, then take x, each where the rule says so; then the memory is held to the bounds, if there are any."""
     x = select(takes(r), convert(x, a), -0.0)  # to which a memory of -0.0 stays what it is
     a = select(forgets(r), 0, a)
-    return a + x, overflow | add_overflows(a, x)
+    if bounds is None:
+        return a + x, overflow | add_overflows(a, x)
+    return clamped(a, x, bounds, overflow)
 
 
 @inline
@@ -60,13 +62,13 @@ def _emit(a, e, fill):
 
 
 @inline
-def _toy_vector(x1, x2, x3, y, t, rows, b, place, fill, stream, overflow, zero):
+def _toy_vector(x1, x2, x3, y, t, rows, b, place, fill, stream, overflow, bounds, zero):
     """`rows` steps of LANES columns from b on, so that their memory, at `place`, is read and written once for them."""
     to, to_t, _, _ = y
     memory = load(place, zero, LANES)
     for k in range(t, t + rows):
         x, r, e = values(x1, k, b), values(x2, k, b), values(x3, k, b)
-        memory, overflow = _toy_rule(memory, x, r, overflow)
+        memory, overflow = _toy_rule(memory, x, r, overflow, bounds)
         here = to + k * to_t + b * size_of(fill)
         if stream:
             store_stream(here, _emit(memory, e, fill))
@@ -77,7 +79,7 @@ def _toy_vector(x1, x2, x3, y, t, rows, b, place, fill, stream, overflow, zero):
 
 
 @inline
-def _toy_rows(x1, x2, x3, y, a, start, stop, rows, first, last, fill, stream, zero):
+def _toy_rows(x1, x2, x3, y, a, start, stop, rows, first, last, fill, stream, bounds, zero):
     overflow = splat(zero, LANES) != 0
     # Columns past the last whole vector are stepped by one that ends with the last column. Those that it shares with
     # the vector before are stepped in both, here from a memory of their own.
@@ -86,41 +88,41 @@ def _toy_rows(x1, x2, x3, y, a, start, stop, rows, first, last, fill, stream, ze
     store(tail, load(a + (last - LANES) * 8, zero, LANES))
     for t in range(start, stop, rows):
         for b in range(first, whole, LANES):
-            overflow = _toy_vector(x1, x2, x3, y, t, rows, b, a + b * 8, fill, stream, overflow, zero)
+            overflow = _toy_vector(x1, x2, x3, y, t, rows, b, a + b * 8, fill, stream, overflow, bounds, zero)
         if whole < last:
-            overflow = _toy_vector(x1, x2, x3, y, t, rows, last - LANES, tail, fill, stream, overflow, zero)
+            overflow = _toy_vector(x1, x2, x3, y, t, rows, last - LANES, tail, fill, stream, overflow, bounds, zero)
     if whole < last:
         store(a + (last - LANES) * 8, load(tail, zero, LANES))
     return any_lane(overflow)
 
 
 @kernel
-def toy_columns(x1, x2, x3, y, a, T, first, last, stream, fill, zero):
+def toy_columns(x1, x2, x3, y, a, T, first, last, stream, fill, bounds, zero):
     """At least LANES columns, side by side in every array; `stream` writes y past the caches."""
     fours = T // ROWS * ROWS
     if stream:
-        overflow = _toy_rows(x1, x2, x3, y, a, 0, fours, ROWS, first, last, fill, True, zero)
+        overflow = _toy_rows(x1, x2, x3, y, a, 0, fours, ROWS, first, last, fill, True, bounds, zero)
     else:
-        overflow = _toy_rows(x1, x2, x3, y, a, 0, fours, ROWS, first, last, fill, False, zero)
-    overflow |= _toy_rows(x1, x2, x3, y, a, fours, T, 1, first, last, fill, False, zero)
+        overflow = _toy_rows(x1, x2, x3, y, a, 0, fours, ROWS, first, last, fill, False, bounds, zero)
+    overflow |= _toy_rows(x1, x2, x3, y, a, fours, T, 1, first, last, fill, False, bounds, zero)
     if stream:
         fence()
     return overflow
 
 
 @inline
-def _toy_block(x1, x2, x3, y, work, steps, memory, overflow, fill):
+def toy_block(x1, x2, x3, y, work, steps, memory, overflow, fill, bounds):
     """Run packed steps; returns the memory after them."""
     for k in range(steps):
         x, r = packed_values(work, k, x1[3]), packed_values(work + PACKED, k, x2[3])
         e = packed_values(work + 2 * PACKED, k, x3[3])
-        memory, overflow = _toy_rule(memory, x, r, overflow)
+        memory, overflow = _toy_rule(memory, x, r, overflow, bounds)
         store(work + 3 * PACKED + k * LANES * size_of(fill), _emit(memory, e, fill))
     return memory, overflow
 
 
 @kernel
-def toy_strips(x1, x2, x3, y, a, T, first, last, block, stretch, work, fill, zero):
+def toy_strips(x1, x2, x3, y, a, T, first, last, block, stretch, work, fill, bounds, zero):
     """Any layout. `stretch` steps of all columns are taken at a time, in blocks of `block` steps, BLOCK at most."""
     memories = scratch(ROW)
     overflow = splat(zero, LANES) != 0
@@ -138,7 +140,7 @@ def toy_strips(x1, x2, x3, y, a, T, first, last, block, stretch, work, fill, zer
                 pack(starting(x1, t, b), steps, count, ahead_of(x1[1], x1[2], T), work)
                 pack(starting(x2, t, b), steps, count, ahead_of(x2[1], x2[2], T), work + PACKED)
                 pack(starting(x3, t, b), steps, count, ahead_of(x3[1], x3[2], T), work + 2 * PACKED)
-                memory, overflow = _toy_block(x1, x2, x3, y, work, steps, memory, overflow, fill)
+                memory, overflow = toy_block(x1, x2, x3, y, work, steps, memory, overflow, fill, bounds)
                 unpack(work + 3 * PACKED, starting(y, t, b), steps, count, ahead_of(y[1], y[2], T))
             store(memories, memory)
             scatter(memories, count, a + b * 8, zero)
@@ -146,13 +148,13 @@ def toy_strips(x1, x2, x3, y, a, T, first, last, block, stretch, work, fill, zer
 
 
 @inline
-def _toy_serial(x1, x2, x3, y, a, start, stop, fill, zero):
+def toy_serial(x1, x2, x3, y, a, start, stop, fill, bounds, zero):
     """One column, one step after the other; in vectors of one value twice, since a scalar choice would be a branch."""
     memory = splat(load_scalar(a, zero), 2)
     overflow = splat(zero, 2) != 0
     for t in range(start, stop):
         x, r, e = value(x1, t, 0, 2), value(x2, t, 0, 2), value(x3, t, 0, 2)
-        memory, overflow = _toy_rule(memory, x, r, overflow)
+        memory, overflow = _toy_rule(memory, x, r, overflow, bounds)
         store_scalar(element(y, t, 0), first_lane(_emit(memory, e, fill)))
     store_scalar(a, first_lane(memory))
     return overflow
@@ -201,7 +203,7 @@ def _chain(sums, memories, carry, zero):
 
 
 @kernel
-def toy_sequence(x1, x2, x3, y, a, start, stop, work, fill, zero):
+def toy_sequence(x1, x2, x3, y, a, start, stop, work, fill, bounds, zero):
     """One column: steps from `start`, a multiple of SEQUENCE, to `stop`.
 
     SEQUENCE steps at a time are cut in LANES segments, which are then columns: a first pass sums each from a memory
@@ -222,20 +224,20 @@ def toy_sequence(x1, x2, x3, y, a, start, stop, work, fill, zero):
         carry, safe = _chain(sums, memories, load_scalar(a, zero), zero)
         if safe:
             memory = load(memories, zero, LANES)
-            memory, overflow = _toy_block(x1, x2, x3, y, work, steps, memory, overflow, fill)
+            memory, overflow = toy_block(x1, x2, x3, y, work, steps, memory, overflow, fill, bounds)
             unpack(work + 3 * PACKED, segments(y, t, steps), steps, LANES, SEQUENCE * y[1])
             store(memories, memory)
             # at the end the state is to be the very memory that was emitted
             store_scalar(a, load_scalar(memories + (LANES - 1) * 8, zero) if after == stop else carry)
         else:
-            wrapped = wrapped | _toy_serial(x1, x2, x3, y, a, t, after, fill, zero)
+            wrapped = wrapped | toy_serial(x1, x2, x3, y, a, t, after, fill, bounds, zero)
         t = after
-    wrapped = wrapped | _toy_serial(x1, x2, x3, y, a, t, stop, fill, zero)
+    wrapped = wrapped | toy_serial(x1, x2, x3, y, a, t, stop, fill, bounds, zero)
     return any_lane(overflow) or any_lane(wrapped)
 
 
 @kernel
-def toy_sums(x1, x2, x3, start, stop, sums, work, zero):
+def toy_sums(x1, x2, x3, start, stop, sums, work, _bounds, zero):
     """The first pass of toy_sequence alone, for threads that can't know their first memory yet.
 
     sums: (T / SEQUENCE, SUMS) bytes; start and stop are multiples of SEQUENCE
@@ -248,7 +250,7 @@ def toy_sums(x1, x2, x3, start, stop, sums, work, zero):
 
 
 @kernel
-def toy_chain(sums, start, stop, a, zero):
+def toy_chain(sums, start, stop, a, _bounds, zero):
     """Take the memory at `a` from step `start` to step `stop`; returns whether no sum could overflow on the way."""
     memories = scratch(ROW)
     all_safe = True
@@ -260,29 +262,38 @@ def toy_chain(sums, start, stop, a, zero):
 
 
 @inline
-def _toy_one(x1, x2, x3, y, t, b, place, overflow, fill, zero):
-    """One step of the memory at `place`; in vectors as in _toy_serial."""
+def _toy_one(x1, x2, x3, y, t, b, place, overflow, fill, bounds, zero):
+    """One step of the memory at `place`; in vectors as in toy_serial, of which lane 0 counts.
+
+    Without bounds the sum is chosen and not x as in _toy_rule: faster where each step loads and stores its memory.
+    """
     x, r, e = value(x1, t, b, 2), value(x2, t, b, 2), value(x3, t, b, 2)
-    memory, overflow = _toy_rule(splat(load_scalar(place, zero), 2), x, r, overflow)
+    memory, taken = alone(place, zero, 2), takes(r)
+    if bounds is None:
+        a, x = select(forgets(r), 0, memory), convert(x, memory)
+        overflow = overflow | (taken & add_overflows(a, x))
+        memory = select(taken, a + x, a)
+    else:
+        memory, overflow = _toy_rule(memory, x, r, overflow, bounds)
     store_scalar(place, first_lane(memory))
     store_scalar(element(y, t, b), first_lane(_emit(memory, e, fill)))
     return overflow
 
 
 @kernel
-def toy_keyed(x1, x2, x3, y, keys, a, T, B, fill, zero):
+def toy_keyed(x1, x2, x3, y, keys, a, T, B, fill, bounds, zero):
     """A memory for each key, `a` is (K, B): step t works on the row keys[t]."""
     overflow = splat(zero, 2) != 0
     if B == 1:  # the usual case, several times faster without a loop inside
         for t in range(T):
             place = a + load_scalar(element(keys, t, 0), keys[3]) * 8
-            overflow = _toy_one(x1, x2, x3, y, t, 0, place, overflow, fill, zero)
-        return any_lane(overflow)
+            overflow = _toy_one(x1, x2, x3, y, t, 0, place, overflow, fill, bounds, zero)
+        return first_lane(overflow)
     for t in range(T):
         row = a + load_scalar(element(keys, t, 0), keys[3]) * B * 8
         for b in range(B):
-            overflow = _toy_one(x1, x2, x3, y, t, b, row + b * 8, overflow, fill, zero)
-    return any_lane(overflow)
+            overflow = _toy_one(x1, x2, x3, y, t, b, row + b * 8, overflow, fill, bounds, zero)
+    return first_lane(overflow)
 
 
 @inline

@@ -109,6 +109,40 @@ def test_integers_stay_integers(tmp_path):
     assert read(tmp_path / "out.csv")["y"].to_pylist() == [2**62, 2**62 + 1]
 
 
+def test_bounds(tmp_path, capsys):
+    frame = table(keys=["a", "b", "c"])
+    source = write(frame, tmp_path / "in.parquet")
+    bounds = ["--low", "-1.5", "--high", "3"]
+    assert scan(source, tmp_path / "whole.parquet", "--by", "k", *bounds) == 0
+    y, keys = read(tmp_path / "whole.parquet")["y"].to_numpy(), np.array(frame["k"].to_pylist())
+    for key in "abc":
+        part = (frame.filter(keys == key)[name].to_numpy() for name in "vce")
+        np.testing.assert_array_equal(y[keys == key], fc.toy_scan(*part, low=-1.5, high=3).y)
+    parts = []
+    for k, (first, count) in enumerate([(0, 400), (400, 600)]):
+        piece = write(frame.slice(first, count), tmp_path / f"{k}.csv")
+        assert scan(piece, tmp_path / f"{k}.parquet", "--by", "k", *bounds, "--state", tmp_path / "state") == 0
+        parts.append(read(tmp_path / f"{k}.parquet")["y"].to_numpy())
+    np.testing.assert_array_equal(np.concatenate(parts), y)
+    rows = [{"v": 2**62, "c": 1, "e": 1}, {"v": 2**62, "c": 1, "e": 1}]
+    whole = write(pa.Table.from_pylist(rows), tmp_path / "integers.csv")
+    most = str(2**63 - 2)  # as a float it would be another number
+    assert scan(whole, tmp_path / "out.csv", "--integer", "--high", most) == 0
+    assert read(tmp_path / "out.csv")["y"].to_pylist() == [2**62, 2**63 - 2]
+    capsys.readouterr()
+    for given, message in (
+        (["--low", "2", "--high", "1"], "low must be at most high, got low=2 and high=1"),
+        (["--integer", "--low", "0.5"], "low must be an integer where the values are integers, got 0.5"),
+        (["--high", "nan"], "high must be a number, got nan"),
+    ):
+        assert scan(whole, tmp_path / "none.csv", *given) == 1
+        assert capsys.readouterr().err == f"scan: {message}\n"
+        assert not (tmp_path / "none.csv").exists()
+    with pytest.raises(SystemExit):
+        scan(whole, tmp_path / "none.csv", "--low", "few")
+    assert "argument --low: expected a number, got 'few'" in capsys.readouterr().err
+
+
 def test_a_file_may_be_its_own_output(tmp_path):
     frame = table()
     source = write(frame, tmp_path / "in.csv")

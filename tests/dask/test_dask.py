@@ -136,6 +136,81 @@ def test_rules_of_one_number_and_restarts():
     expected.agree(fc.Scan(*dask.compute(*fc.dask.toy_scan(unknown, 2, 1))), fc.toy_scan(x1, 2, 1))
 
 
+BOUNDS = [(0, None), (None, 12), (-20, 30), (7, 7)]
+
+
+@pytest.mark.parametrize("values", ["float32", "int64", "uint8"])
+@pytest.mark.parametrize(("shape", "chunks"), CUTS)
+def test_bounds_are_the_plain_ones(shape, chunks, values):
+    x1, x2, x3 = problems.toy(shape, values)
+    x2[np.random.default_rng(0).random(shape) < 0.9] = 1
+    arrays = lazy(x1, x2, x3, chunks=chunks)
+    for low, high in BOUNDS:
+        for start in (None, np.full(shape[1:], 100)):  # outside of most bounds
+            scan = fc.dask.toy_scan(*arrays, state=start, fill=-1, low=low, high=high)
+            wanted = fc.toy_scan(x1, x2, x3, state=start, fill=-1, low=low, high=high)
+            expected.agree(computed(scan), wanted, f"{low} to {high} from {start}")
+            expected.agree((wanted.y, scan.state.compute()), wanted, "the state alone")
+
+
+@pytest.mark.parametrize("values", [[np.nan], [np.inf, -np.inf], [np.nan, np.inf, -np.inf], [9e307, -9e307]], ids=str)
+def test_bounds_and_what_is_no_usual_number(values):
+    rng = np.random.default_rng(4)
+    x1, x2, x3 = problems.toy((60, 40))
+    x1 = np.where(rng.random(x1.shape) < 0.04, rng.choice(values, x1.shape), x1)
+    x2[rng.random(x1.shape) < 0.9] = 1
+    for low, high in (*BOUNDS, (-np.inf, np.inf), (-1e308, 1e308)):
+        for start in (0.0, np.nan, -np.inf):
+            state = np.full(40, start)
+            wanted = fc.toy_scan(x1, x2, x3, state=state, low=low, high=high)
+            for cut in (1, 3, 20):
+                scan = fc.dask.toy_scan(*lazy(x1, x2, x3, chunks=(cut, 20)), state=state, low=low, high=high)
+                if values != [9e307, -9e307]:  # beside them a sum of several steps rounds what is small away
+                    expected.agree(computed(scan), wanted, f"{low} to {high} from {start}, chunks of {cut}")
+                else:
+                    np.testing.assert_allclose(computed(scan).y, wanted.y, rtol=1e-12)
+
+
+def test_bounds_of_integers_at_the_ends_of_int64():
+    most = 2**63 - 1
+    x1 = np.full((40, 2), most)
+    x1[1::2, 0] = -most
+    for low, high in ((-5, 2**62), (-(2**62), 2**62 + 1), (1 - most, most - 1)):
+        wanted = fc.toy_scan(x1, 1, 1, low=low, high=high)
+        for cut in (1, 3, 20):
+            scan = fc.dask.toy_scan(da.from_array(x1, chunks=(cut, 2)), 1, 1, low=low, high=high)
+            expected.agree(computed(scan), wanted, f"{low} to {high}, chunks of {cut}")
+    for cut in (1, 3):
+        scan = fc.dask.toy_scan(da.from_array(np.abs(x1), chunks=(cut, 2)), 1, 1, low=0)
+        for part in scan:
+            with pytest.raises(OverflowError, match="an integer memory leaves int64"):
+                part.compute()
+
+
+def test_bounds_that_are_none_and_rules_beside_them():
+    x1 = da.ones((20, 2), chunks=(7, 2))
+    with pytest.raises(ValueError, match=r"^low must be at most high, got low=2 and high=1$"):
+        fc.dask.toy_scan(x1, 1, 1, low=2, high=1)
+    with pytest.raises(TypeError, match=r"^high must be a number or None, got '1'$"):
+        fc.dask.toy_scan(x1, 1, 1, high="1")
+    rules = np.ones((20, 2), np.int8)
+    rules[3, 1] = 5
+    with pytest.raises(ValueError, match=r"x2 must be -1, 0, 1 or 2, got 5 at index \(3, 1\)"):
+        computed(fc.dask.toy_scan(x1, rules, 1, low=0))
+    loose = fc.dask.toy_scan(x1, rules, 1, low=0, high=3, strict=False)
+    expected.agree(computed(loose), fc.toy_scan(np.ones((20, 2)), rules, 1, low=0, high=3, strict=False))
+
+
+def test_a_long_column_of_floats_between_bounds():
+    x1 = np.random.default_rng(5).standard_normal(30_000)
+    for low, high in ((0.0, None), (-1.5, 2.5), (None, 1e18), (-1e18, 0.1)):
+        y, state = computed(fc.dask.toy_scan(da.from_array(x1, chunks=1000), 1, 1, low=low, high=high))
+        wanted = expected.toy(x1, np.int8(1), np.int8(1), low=low, high=high)
+        bound = expected.rounding(x1)
+        assert (np.abs(y - wanted.y) <= bound).all()
+        assert abs(state - wanted.state) <= bound
+
+
 def test_chunks_of_unknown_length():
     x1, x2, x3 = problems.toy((60, 2))
     keep = np.arange(60) % 3 > 0

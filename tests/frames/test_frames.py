@@ -362,6 +362,21 @@ def test_restarts_and_rules_of_one_number(kind):
         assert y.tolist() == wanted
 
 
+def test_bounds(kind):
+    columns = {"v": [3, 5, -9, 4, 2], "k": ["a", "a", "b", "a", "b"]}
+    for dtype in (np.int64, np.float32):
+        table = pa.table(columns | {"v": np.array(columns["v"], dtype)})
+        result = fc.frames.toy_scan(kind(table), "v", 1, 1, by="k", low=-5, high=10)
+        y = y_of(result)
+        assert y.dtype == dtype
+        assert y.tolist() == [3, 8, -5, 10, -3]
+        assert [row["memory"] for row in rows(result.state)] == [10, -3]
+        again = fc.frames.toy_scan(kind(table), "v", 1, 1, by="k", state=collected(result.state), low=-5, high=9)
+        assert y_of(again).tolist() == [9, 9, -5, 9, -3]
+    with pytest.raises(ValueError, match=r"^low must be an integer where the values are integers, got 0\.5"):
+        collected(fc.frames.toy_scan(kind(pa.table(columns)), "v", 1, 1, by="k", low=0.5).frame)
+
+
 # ---- refusals ------------------------------------------------------------------------------------------
 
 GOOD = {"v": [1.0, 2.0], "c": [1, 0], "e": [1, 0], "k": ["a", "b"]}
@@ -384,6 +399,8 @@ REFUSALS = {
     ),
     "lists": ({"k": [[1], [2]]}, {"by": "k"}, TypeError, "column 'k' must hold keys, got List"),
     "fill": ({}, {"fill": "0"}, TypeError, "fill must be a number, got '0'"),
+    "bounds": ({}, {"low": 2, "high": 1}, ValueError, "low must be at most high, got low=2 and high=1"),
+    "a bound": ({}, {"high": "1"}, TypeError, "high must be a number or None, got '1'"),
     "state's columns": (
         {}, {"by": "k", "state": {"memory": [1.0]}}, ValueError,
         "state must have the columns 'k', 'memory', got 'memory'",

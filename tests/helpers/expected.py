@@ -5,13 +5,13 @@ import numpy as np
 import fastcell as fc
 
 
-def toy(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True):
+def toy(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True, low=None, high=None):
     """`fc.toy_scan` by the oracle."""
     is_float = x1.dtype.kind == "f"
     memory = np.dtype(np.float64 if is_float else np.int64)
     dtype = x1.dtype.newbyteorder("=") if is_float else memory
     values = x1.astype(memory)
-    options = {"fill": fill, "strict": strict}
+    options = {"fill": fill, "strict": strict, "low": low, "high": high}
     x2, x3 = (np.broadcast_to(rules, x1.shape) for rules in (x2, x3))
     return _scan(fc.oracle.toy_scan, [values, _numbers(x2), _numbers(x3)], dtype, memory, state, keys, options)
 

@@ -152,11 +152,11 @@ COLUMNS = 1, 2, LANES // 2 - 1, LANES // 2 + 1, LANES - 1, LANES, LANES + 1, 2 *
 LENGTHS = 1, 2, 8 * LANES - 1, 8 * LANES, 8 * LANES + 1, 9 * LANES + 3, 128 * LANES - 1, 128 * LANES + 1, 257 * LANES
 
 
-def _toy(values, rules, small=0):
+def _toy(values, rules, small=0, **bounds):
     small_calls.SMALL = small  # by default these arrays, too, go to the kernels for large ones
 
     def call(x1, x2, x3, y, threads=1, **options):
-        scan = fc.toy_scan(x1, x2, x3, out=y, threads=threads, **options)
+        scan = fc.toy_scan(x1, x2, x3, out=y, threads=threads, **options, **bounds)
         return scan.y, np.asarray(scan.state)
 
     dtype = values if values[0] == "f" else "int64"
@@ -182,6 +182,12 @@ def toy_others():
         _toy(values, rules)
 
 
+def toy_bounded():
+    """Between bounds."""
+    for values, rules in (("float32", "int8"), ("int64", "int64")):
+        _toy(values, rules, low=-30, high=70)
+
+
 def keys_and_rows():
     """Keys, and the rows [x1, x2, x3] read in place."""
     for T, B in itertools.product((1, 2, 130), (1, 3)):
@@ -192,7 +198,12 @@ def keys_and_rows():
             scan = fc.toy_scan(x1, x2, x3, keys=k)
             return scan.y, scan.state
 
+        def bounded(x1, x2, x3, k):
+            scan = fc.toy_scan(x1, x2, x3, keys=k, low=0)
+            return scan.y, scan.state
+
         same(keyed, [*arrays, keys], OWN["keys"], f"keys ({T}, {B})")
+        same(bounded, [*arrays, keys], OWN["keys"], f"keys between bounds ({T}, {B})")
     for T in LENGTHS[:6]:
         rows = np.stack(problems.toy((T,), "float32", "float32"), 1)
         same(lambda x: [part + 0 for part in fc.toy_scan(x)], [rows], OWN["rows"], f"rows of {T}")
@@ -330,7 +341,7 @@ def nothing_escapes():
 
 
 USUAL = toy_float32, keys_and_rows, gated_float32, lstm_float32, cell_float32
-OTHERS = toy_others, gated_others, lstm_others, cell_others
+OTHERS = toy_others, toy_bounded, gated_others, lstm_others, cell_others
 CHECKS = {check.__name__: check for check in (*USUAL, *OTHERS, nothing_escapes)}
 
 if __name__ == "__main__":

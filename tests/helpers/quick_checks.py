@@ -107,22 +107,61 @@ def overflowing_floats():
 
 
 def keyed():
-    arrays = inputs((90,), "float32")
+    arrays = inputs((90,), "float32", resets=0.3)
     keys = np.arange(90) * 7 % 11
     expected.agree(fc.toy_scan(*arrays, keys=keys), expected.toy(*arrays, keys=keys))
 
 
 def integers():
     x1, x2, x3 = inputs((90,), "int64")
-    keys = np.arange(90) % 2
-    x1[x2 == 0] = np.iinfo(np.int64).max  # not added, so not too large
-    expected.agree(fc.toy_scan(x1, x2, x3, keys=keys), expected.toy(x1, x2, x3, keys=keys))
+    x1[x2 == 0] = np.resize([1, 1, -1, -1], 90)[x2 == 0] * np.iinfo(np.int64).max  # not added, so not too large
+    for options in ({}, {"keys": np.arange(90) % 2}):
+        expected.agree(fc.toy_scan(x1, x2, x3, **options), expected.toy(x1, x2, x3, **options))
     x1[5], x2[5:8], x1[7] = np.iinfo(np.int64).max, 1, 300
-    try:
-        fc.toy_scan(x1, x2, x3, keys=keys)
-    except OverflowError:
-        return
-    raise AssertionError("an overflow went unnoticed")
+    for options in ({}, {"keys": np.arange(90) % 2}):
+        try:
+            fc.toy_scan(x1, x2, x3, **options)
+        except OverflowError:
+            continue
+        raise AssertionError("an overflow went unnoticed")
+
+
+def bounds():
+    """Keys between bounds: floats, and integers that would leave int64, or do where there is no bound."""
+    for dtype in ("float64", "int64"):
+        arrays, keys = inputs((90,), dtype), np.arange(90) % 7
+        arrays[0][::9] = np.iinfo(np.int64).max // 2
+        arrays[0][4::9] = -(np.iinfo(np.int64).max // 2)
+        options = {"keys": keys, "state": np.arange(-300, 400, 100), "low": -50, "high": 120}
+        expected.agree(fc.toy_scan(*arrays, **options), expected.toy(*arrays, **options), dtype)
+    step = np.full(9, np.iinfo(np.int64).max // 2)
+    for x1, options in ((step, {"low": 0}), (-step, {"high": 0})):
+        try:
+            fc.toy_scan(x1, 1, 1, keys=np.zeros(9, np.int64), **options)
+        except OverflowError:
+            continue
+        raise AssertionError("an overflow went unnoticed")
+
+
+def bounded_column():
+    """One long column between bounds, in segments whose maps are chained, by threads."""
+    for T in (200, 1100, 9000):
+        for resets in (0, 0.001, 0.3):
+            arrays = whole_numbers((T,), resets=resets)
+            for low, high in ((0, 700), (None, 700), (-1000, 1000)):
+                for state in (3.0, 5000.0):
+                    options = {"state": state, "low": low, "high": high}
+                    wanted = expected.toy(*arrays, **options)
+                    for threads in (1, 2):
+                        case = f"{T} steps, resets {resets}, {low} to {high} from {state}, {threads} threads"
+                        expected.agree(fc.toy_scan(*arrays, threads=threads, **options), wanted, case)
+    x1, x2, x3 = whole_numbers((1100,), resets=0)
+    x1[[300, 301, 700, 905]] = np.inf, -np.inf, np.inf, np.nan
+    expected.agree(fc.toy_scan(x1, x2, x3, low=0), expected.toy(x1, x2, x3, low=0), "infinities")
+    most = np.iinfo(np.int64).max
+    x1 = np.where(np.arange(1100) % 2, most // 2, -(most // 3))
+    options = {"state": most - 9, "low": -5, "high": most - 3}
+    expected.agree(fc.toy_scan(x1, 1, 1, **options), expected.toy(x1, np.int8(1), np.int8(1), **options), "integers")
 
 
 def other_rules():
@@ -278,7 +317,8 @@ def cell():
 CHECKS = {
     check.__name__: check
     for check in (
-        columns, strips, registers, calls, sequence, overflowing_floats, keyed, integers, other_rules,
+        columns, strips, registers, calls, sequence, overflowing_floats, keyed, integers, bounds, bounded_column,
+        other_rules,
         gated_columns, gated_strips, gated_keyed, gated_column, lstm_plain, lstm_float64, lstm_special, resets,
         streams, bfloat16, int8, cell,
     )

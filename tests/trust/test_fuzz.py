@@ -175,6 +175,10 @@ THREADS = st.sampled_from(
 FILLS = st.sampled_from(
     [0.0, 0.0, -1, float("nan"), 2**70, 10**400, None, "a", 1j, np.float32(2), 0.5, True, np.zeros(1)]
 )
+BOUNDS = st.sampled_from(
+    [None] * 6
+    + [0, 0.0, -1, 2, 0.5, -2.5, float("nan"), float("inf"), 2**62, 2**70, 10**400, "a", 1j, True, np.zeros(1)]
+)
 
 
 def small(*given):
@@ -202,9 +206,9 @@ def test_toy_scan(data):
         "x3": draw(st.one_of(arrays(shape, values=[0, 1]), st.sampled_from([0, 1, 2]))),
     }
     options = options_of(draw, shape, draw(st.integers(0, 2)) == 0)
-    options |= {"fill": draw(FILLS), "strict": draw(st.booleans())}
+    options |= {"fill": draw(FILLS), "strict": draw(st.booleans()), "low": draw(BOUNDS), "high": draw(BOUNDS)}
     out = draw(outs(shape, getattr(given["x1"], "dtype", np.dtype("i8")), list(given.values())))
-    names = ["x1", "x2", "x3", "x ", "state", "keys", "threads", "fill", "out", "integer memory"]
+    names = ["x1", "x2", "x3", "x ", "state", "keys", "threads", "fill", "low", "high", "out", "integer memory"]
     checked = given | options
     answer = attempt(lambda: fc.toy_scan(*given.values(), out=out, **options), checked, out, names)
     if answer is None or not small(*given.values(), answer.state):

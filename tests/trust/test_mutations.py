@@ -8,6 +8,7 @@ from tests.helpers import processes
 
 LSTM, CELL, GATES, PRODUCTS = (f"lstm/{name}.py" for name in ("kernels", "cell_kernels", "gates", "products"))
 KERNELS, GATED = "scan/toy_kernels.py", "scan/gated_kernels.py"
+RULES, BOUNDED = "scan/rules.py", "scan/bounded_kernels.py"
 REGISTERS, CALLS = "scan/toy_registers.py", "scan/toy_calls.py"
 GATED_REGISTERS = "scan/gated_registers.py"
 
@@ -92,6 +93,36 @@ MUTANTS = {
     "what isn't added overflows": Mutant(
         "integers", KERNELS, "return a + x, overflow |", "return a + x, (overflow | (a != 0)) |", "OverflowError"
     ),
+    "a key's memory wraps unnoticed": Mutant("integers", KERNELS, "taken & add_overflows(a, x)", "taken & (a != a)"),
+    "what isn't added to a key's memory overflows": Mutant(
+        "integers", KERNELS, "(taken & add_overflows(a, x))", "add_overflows(a, x)", "OverflowError"
+    ),
+    "a key's restart keeps": Mutant("keyed", KERNELS, "a, x = select(forgets(r), 0,", "a, x = select(r == -1, 0,"),
+    "a key's restart takes nothing": Mutant("keyed", KERNELS, "2), takes(r)", "2), r == 1"),
+    "a memory goes below its floor": Mutant("bounds", RULES, "select(total < low, low, total)", "total"),
+    "a memory goes above its capacity": Mutant(
+        "bounds", RULES, "return select(total > high, high, total)", "return total"
+    ),
+    "what leaves int64 is held to the other end": Mutant(
+        "bounds", RULES, "select(wraps & (x > 0), high, total)", "select(wraps & (x > 0), low, total)"
+    ),
+    "an end without a bound is one": Mutant("bounds", RULES, "(total == _LEAST) | (total == _MOST)", "total == _LEAST"),
+    "segments between bounds not chained": Mutant(
+        "bounded_column", BOUNDED, "carry = _moved(carry, total, least, most)", "carry = least"
+    ),
+    "a segment's sum held to no bound": Mutant(
+        "bounded_column", BOUNDED, "held_sum(least, x, bounds), held_sum(most, x, bounds)", "least + x, most + x"
+    ),
+    "a segment's memory is in its bounds already": Mutant(
+        "bounded_column",
+        BOUNDED,
+        "select(gone, only, high)",
+        "select(gone, only, held_sum(splat(high, LANES), total, bounds))",
+    ),
+    "a map that leaves int64": Mutant(
+        "bounded_column", BOUNDED, "if (total > 0 and moved < a) or moved > most:", "if moved > most:"
+    ),
+    "infinities are summed up": Mutant("bounded_column", BOUNDED, "(sizes >= HUGE)", "(sizes > 2 * sizes)"),
     "any rule outputs": Mutant("other_rules", KERNELS, "select(e > 0, convert", "select(e != -9, convert"),
     "255 resets": Mutant(
         "other_rules", "scan/arguments.py", "np.minimum(_checks.once(rules), 3).astype", "_checks.once(rules).astype"

@@ -1,0 +1,123 @@
+"""The toy cell with bounds in chunks: what a chunk's steps do to the memory before them, as one map.
+
+Of any memory a it is min(max(a + total, least), most), as for the segments of `scan/bounded_kernels.py`. `few` are such
+maps, side by side along a first axis: (total, least, most).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastcell import _checks
+from fastcell import scan as scans
+from fastcell._checks import Array
+from fastcell.dask.chunks import Steps, Toy, is_near_overflow
+from fastcell.scan import Scan
+
+
+@dataclass(frozen=True)
+class Bounded(Toy):
+    """The toy cell, whose memory is held between `low` and `high`."""
+
+    low: Any
+    high: Any
+
+    def scan(self, arrays: Steps, state: Any) -> Scan:
+        return scans.toy_scan(
+            *arrays, state=state, fill=self.fill, strict=self.strict, low=self.low, high=self.high, threads=1
+        )
+
+    def last(self, steps: Steps, state: Any) -> Any:
+        """The memory after the maps."""
+        total, least, most = steps
+        memory = np.zeros(total.shape[1:], total.dtype) if state is None else np.asarray(state).astype(total.dtype)
+        for step in zip(total, least, most, strict=True):
+            if (_wraps(memory, step[0]) & self._is_open(step)).any():
+                raise OverflowError("an integer memory leaves int64: x1 is too large; convert it to float64")
+            memory = _moved(memory, *step)
+        return memory
+
+    def few(self, x1: Array, x2: Array, *x3: Array) -> Steps:
+        """One map where all sums stay finite, else one for each step; a chunk's x3 is there to be checked."""
+        x1 = _checks.values("x1", x1)
+        shown = x3[0] if x3 else np.zeros(x1.shape, np.int8)
+        try:
+            total = np.asarray(scans.toy_scan(x1, x2, shown, strict=self.strict, threads=1).state)
+            if not len(x1) or (x1.dtype == np.float64 and is_near_overflow(x1, x2)):
+                return self._each(x1, x2)
+            found = [
+                None if bound is None else np.asarray(self.scan((x1[1:], x2[1:], shown[1:]), first[0]).state)
+                for bound, first in zip((self.low, self.high), self._each(x1[:1], x2[:1])[1:], strict=True)
+            ]
+        except OverflowError:  # from the true memory they may fit
+            return self._each(x1, x2)
+        forgot = _forgets(x2).any(axis=0)
+        least, most = (
+            np.asarray(np.where(forgot, other, none) if end is None else end, total.dtype)
+            for end, other, none in zip(found, found[::-1], _none(total.dtype), strict=True)
+        )
+        sure = ~np.isnan(total) | (least == most)
+        if not (sure | np.all([np.isnan(end) for end in found if end is not None], axis=0)).all():
+            return self._each(x1, x2)  # infinities of both signs, of which a bound may have held the first
+        return total[None], least[None], most[None]
+
+    def fewer(self, *steps: Array) -> Steps:
+        """One map for several, where their totals stay finite."""
+        if len(steps[0]) < 2:
+            return steps
+        total, least, most = (part[0] for part in steps)
+        for step in zip(*(part[1:] for part in steps), strict=True):
+            if _wraps(total, step[0]).any():
+                return steps
+            with np.errstate(all="ignore"):
+                total = total + step[0]
+            least, most = _moved(least, *step), _moved(most, *step)
+        sure = ~np.isnan(total) | (least == most) | np.isnan(steps[0]).any(axis=0)
+        return (total[None], least[None], most[None]) if sure.all() else steps
+
+    def _each(self, x1: Array, x2: Array) -> Steps:
+        """A map for each step."""
+        accumulator = np.dtype(np.float64 if x1.dtype.kind == "f" else np.int64)
+        total = np.where((x2 == 1) | (x2 == 2), x1, 0).astype(accumulator)
+        bounds = (self.low, self.high)
+        ends = [none if end is None else end for end, none in zip(bounds, _none(accumulator), strict=True)]
+        low, high = np.array(ends, accumulator)
+        value, gone = np.clip(total, low, high), _forgets(x2)
+        return total, np.where(gone, value, low), np.where(gone, value, high)
+
+    def _is_open(self, step: Steps) -> Array:
+        """Where a sum that leaves int64 is held to no bound."""
+        total, least, most = step
+        low, high = _none(total.dtype)
+        is_open: Array = np.where(total < 0, least == low, most == high)
+        return is_open
+
+
+def _none(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """What stands for bounds that aren't there."""
+    return (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind == "i" else (-np.inf, np.inf)
+
+
+def _forgets(x2: Array) -> Array:
+    forgets: Array = (x2 == -1) | (x2 == 2)
+    return forgets
+
+
+def _wraps(a: Array, total: Array) -> Array:
+    """Where an integer sum leaves int64."""
+    with np.errstate(all="ignore"):
+        moved = a + total
+    wraps: Array = np.where(total < 0, moved > a, (total > 0) & (moved < a))
+    return wraps
+
+
+def _moved(a: Array, total: Array, least: Array, most: Array) -> Array:
+    """The memory that a map leads to."""
+    with np.errstate(all="ignore"):
+        moved = a + total
+    moved = np.where(_wraps(a, total), np.where(total < 0, least, most), moved)
+    moved = np.where(moved < least, least, moved)
+    moved = np.where(moved > most, most, moved)
+    constant: Array = np.where(least == most, least, moved)
+    return constant
