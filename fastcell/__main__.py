@@ -55,9 +55,13 @@ def _number(text: str) -> float:
 def _add_tables(command: argparse.ArgumentParser) -> None:
     """What the commands over tables share."""
     command.add_argument(
-        "input", metavar="IN", type=Path, help=".csv, .parquet, or a folder: its .parquet files in the order of names"
+        "input",
+        metavar="IN",
+        type=Path,
+        help=".csv, also .csv.gz, .bz2 or .zst; .parquet; a folder: its .parquet files in the order of names; - is "
+        "standard input",
     )
-    command.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="one .csv or .parquet file")
+    command.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="one such file, or -")
     command.add_argument(
         "--state", metavar="FILE", type=Path, help="start from it if it is there; save the last state in it (Parquet)"
     )
@@ -68,6 +72,17 @@ def _add_tables(command: argparse.ArgumentParser) -> None:
         help="a cell with nothing stops the run where it is needed, or changes no memory",
     )
     _add_by(command)
+    _add_dialect(command)
+
+
+def _add_dialect(command: argparse.ArgumentParser) -> None:
+    dialect = command.add_argument_group("CSV", "how such files are read and written")
+    dialect.add_argument("--delimiter", metavar="SIGN", default=",", help=r"what parts columns (default ,); tab or \t")
+    dialect.add_argument("--decimal", choices=(".", ","), default=".", help="what parts decimals (default .)")
+    dialect.add_argument(
+        "--na", metavar="WORD", nargs="+", action="extend", help="in columns of numbers and times, a cell with nothing"
+    )
+    dialect.add_argument("--encoding", metavar="NAME", default="utf-8", help="as Python names it (default utf-8)")
 
 
 def _add_by(command: argparse.ArgumentParser) -> None:
@@ -118,6 +133,7 @@ def _add_lstm(lstm: argparse.ArgumentParser) -> None:
     )
     lstm.add_argument("--inputs", metavar="COL,COL", nargs="+", help="the columns of a table that the LSTM reads, I")
     _add_by(lstm)
+    _add_dialect(lstm)
     lstm.add_argument(
         "--list", metavar="NAME", help="a table's outputs as one list column (Parquet), not h_0, h_1, ..."
     )

@@ -12,6 +12,8 @@ import pyarrow.types as of
 from tqdm import tqdm
 
 from fastcell import _memory
+from fastcell._cli.dialect import dialect_of
+from fastcell._cli.pipes import files
 from fastcell._cli.tables import Piece, Reader, check_writable, kind_of, writing
 from fastcell._files import BadInputError, check_apart, fingerprint, whole_or_not
 from fastcell.frames import arrow_types
@@ -29,34 +31,37 @@ Kinds = dict[str, tuple[pa.DataType, ...]]
 def run(options: argparse.Namespace, make: Callable[[list[str]], tuple[Job, Kinds]], **apart: Path) -> None:
     """Run what `make` makes of the columns' names; raises BadInputError for what the user can mend, and writes nothing
     then. `apart` are files that are none of those written."""
-    reads = {"IN": options.input} if options.state else {}
-    check_apart(STATE=options.state, OUT=options.output, **reads, **apart)
-    kind_of(options.output)
-    if options.input.is_dir() and options.output.resolve().parent == options.input.resolve():
-        raise BadInputError(f"{options.output}: OUT must not be in the folder that is read")
-    source = Reader(options.input)
-    try:
-        job, kinds = make(source.schema.names)
-    except (ValueError, TypeError) as error:
-        raise BadInputError(f"{options.input}: {error}") from None
-    stream = _Stream(options, source, job, kinds)
-    with (
-        whole_or_not(options.output) as name,
-        writing(options.output, name, stream.schema) as write,
-        tqdm(unit=" rows", unit_scale=True, disable=None) as progress,
-    ):
-        for batch in stream.outputs():
-            write(batch)
-            progress.update(len(batch))
-    if options.state:
-        stream.save(options.state)
+    with files(options) as (seen, pass_on):
+        reads = {"IN": options.input} if options.state else {}
+        check_apart(STATE=options.state, OUT=options.output, **reads, **apart)
+        kind_of(options.output)
+        dialect = dialect_of(options)
+        if options.input.is_dir() and options.output.resolve().parent == options.input.resolve():
+            raise BadInputError(f"{options.output}: OUT must not be in the folder that is read")
+        source = Reader(options.input, dialect)
+        try:
+            job, kinds = make(source.schema.names)
+        except (ValueError, TypeError) as error:
+            raise BadInputError(f"{options.input}: {error}") from None
+        stream = _Stream(options, source, job, kinds, seen or fingerprint(source.paths))
+        with (
+            whole_or_not(options.output) as name,
+            writing(options.output, name, stream.schema, dialect) as write,
+            tqdm(unit=" rows", unit_scale=True, disable=None) as progress,
+        ):
+            for batch in stream.outputs():
+                write(batch)
+                progress.update(len(batch))
+        pass_on()
+        if options.state:
+            stream.save(options.state)
 
 
 class _Stream:
     """One run of a command."""
 
-    def __init__(self, options: argparse.Namespace, source: Reader, job: Job, kinds: Kinds) -> None:
-        self.options, self.source, self.job, self.kinds = options, source, job, kinds
+    def __init__(self, options: argparse.Namespace, source: Reader, job: Job, kinds: Kinds, seen: str) -> None:
+        self.seen, self.options, self.source, self.job, self.kinds = seen, options, source, job, kinds
         source.use(job.columns)
         schema = source.schema
         for name in job.outputs:
@@ -64,7 +69,6 @@ class _Stream:
                 raise BadInputError(f"{options.input}: has a column {name!r} already")
         for name in set(job.by) & set(_befores(job)):
             raise BadInputError(f"by: expected no column of the state's, got {name!r}")
-        self.seen = fingerprint(source.paths)
         self.start = _load(options.state, job, self.seen)
         self.state: Any = self.start
         self._join_keys()
@@ -95,19 +99,21 @@ class _Stream:
             return column.cast(pa.float32())
         if not self.source.text:
             return column
-        column = pc.utf8_trim_whitespace(column)
-        for kind in self.kinds[name]:
+        dialect, kinds = self.source.dialect, self.kinds[name]
+        for kind in kinds:
             try:
-                numbers = pc.cast(column, kind)
+                numbers = dialect.numbers(column, kind).cast(kind)
             except pa.ArrowInvalid:
                 continue
             if numbers.null_count < len(numbers):
                 self.kinds[name] = (kind,)  # and so in all rows
             return numbers
-        kind = next((kind for kind in self.kinds[name] if _reads(pc.drop_null(column)[0], kind)), self.kinds[name][0])
-        row = next(row for row, cell in enumerate(column) if not _reads(cell, kind))
-        where, got = self.source.where(piece, row), piece.batch.column(name)[row].as_py()
-        raise BadInputError(f"{where}, column {name}: expected {_said(kind)}, got {got!r}")
+        texts = dialect.numbers(column, kinds[0])
+        kind = next((kind for kind in kinds if _reads(pc.drop_null(texts)[0], kind)), kinds[0])
+        row = next(row for row, cell in enumerate(texts) if not _reads(cell, kind))
+        where, got = self.source.where(piece, row), column[row].as_py()
+        hint = dialect.hint_of_cell(got)
+        raise BadInputError(f"{where}, column {name}: expected {_said(kind)}, got {got!r}{hint}")
 
     def _table(self, piece: Piece) -> pa.Table:
         """The columns that are read; categories as what they stand for, as these differ from file to file."""

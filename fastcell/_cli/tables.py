@@ -12,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pyarrow.types as of
 
+from fastcell._cli.dialect import CODECS, Dialect
 from fastcell._files import BadInputError
 from fastcell.frames import arrow_types
 
@@ -35,8 +36,8 @@ class Reader:
     is null there. All schemas are read, and must agree, before the first row is.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.paths, self._used = [path], list[str]()
+    def __init__(self, path: Path, dialect: Dialect) -> None:
+        self.paths, self.dialect, self._used = [path], dialect, list[str]()
         if path.is_dir():
             self.paths = sorted(found for found in path.iterdir() if found.suffix.lower() == ".parquet")
             if not self.paths:
@@ -51,6 +52,7 @@ class Reader:
             if self.schema.names.count(name) != 1:
                 raise BadInputError(
                     f"{self.paths[0]}: expected one column {name!r}, got the columns {self.schema.names}"
+                    f"{self.dialect.hint_of_header(self.schema.names) if self.text else ''}"
                 )
         for other in self.paths[1:]:
             self.schema = self._unified(other, self._open(other)[0])
@@ -67,13 +69,15 @@ class Reader:
         """A file's schema and batches."""
         try:
             if self.text:
-                return _open_csv(path)
+                return _open_csv(path, self.dialect)
             file = pq.ParquetFile(path, pre_buffer=False)  # what is read ahead would stay until the file's end
             schema = file.schema_arrow.remove_metadata()
             str(schema)  # raises where a damaged name is no text
             return schema, file.iter_batches(_ROWS)
-        except (pa.ArrowException, UnicodeDecodeError) as error:
-            raise BadInputError(f"{path}: {_said(error)}") from None
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+            raise BadInputError(f"{path}: {self._said(error)}") from None
 
     def pieces(self) -> Iterator[Piece]:
         for path in self.paths:
@@ -85,8 +89,14 @@ class Reader:
                 for batch in batches:
                     yield Piece(path, row, arrow_types.fitted(batch, self.schema))
                     row += len(batch)
-            except (pa.ArrowException, OSError) as error:
-                raise BadInputError(f"{path}, after row {row - 1}: {_said(error)}") from None
+            except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+                raise BadInputError(f"{path}, after row {row - 1}: {self._said(error)}") from None
+
+    def _said(self, error: Exception) -> str:
+        said = str(error)
+        if "straddl" in said:
+            return f"a quote that is never closed, or a row of more than {_CSV_BYTES >> 20} MiB"
+        return said + (self.dialect.hint(said) if self.text else "")
 
     def where(self, piece: Piece, row: int) -> str:
         """A row of a piece, counted there from 0, as the user finds it."""
@@ -94,57 +104,58 @@ class Reader:
         return f"{folder}row {piece.first_row + row}"
 
 
-def _open_csv(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _open_csv(path: Path, dialect: Dialect) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Cells stay text, so that no type is guessed from the first rows; a cell with nothing in it is null.
 
     Arrow cuts a file into blocks at ends of lines. Only with `newlines_in_values` does it look whether such an end is
     inside quotes, in one more pass over the text.
     """
     read = pyarrow.csv.ReadOptions(block_size=_CSV_BYTES)
-    parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    names = _header(path, parse)
+    names = _header(path, dialect)
     convert = pyarrow.csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
     )
     mark = secrets.token_hex(8)
-    reader = pyarrow.csv.open_csv(_Marked(path, mark + "," * (len(names) - 1)), read, parse, convert)
+    text = _Marked(dialect.input(path), mark + dialect.delimiter * (len(names) - 1))
+    reader = pyarrow.csv.open_csv(text, read, dialect.parsing(), convert)
     return reader.schema, _until(mark, reader)
 
 
-def _header(path: Path, parse: pyarrow.csv.ParseOptions, size: int = 1 << 20) -> list[str]:
+def _header(path: Path, dialect: Dialect, size: int = 1 << 20) -> list[str]:
     """The columns' names. Arrow looks at types in the whole of a block to find them: a small one does, mostly."""
     read = pyarrow.csv.ReadOptions(block_size=min(size, _CSV_BYTES))
     try:
-        with pyarrow.csv.open_csv(_Marked(path, ""), read, parse) as header:
+        with pyarrow.csv.open_csv(_Marked(dialect.input(path), ""), read, dialect.parsing()) as header:
             names: list[str] = header.schema.names
             return names
     except pa.ArrowInvalid:
         if size >= _CSV_BYTES:
             raise
-    return _header(path, parse, _CSV_BYTES)
+    return _header(path, dialect, _CSV_BYTES)
 
 
 class _Marked(io.RawIOBase):
-    """A text file with one row more at its end.
+    """A text with one row more at its end.
 
     Arrow takes a quote that is never closed to be closed by the file's end, with all rows between in one cell. Then the
     mark is in that cell, too, and no row of its own. Arrow also drops a newline at the start of what it reads at once
     where the last one ended with a carriage return, in a cell as well: so none ends with one.
     """
 
-    def __init__(self, path: Path, row: str) -> None:
-        self._parts = (path.open("rb", buffering=0), io.BytesIO(f"\n{row}\n".encode()))
+    def __init__(self, text: Any, row: str) -> None:
+        self._parts, self._held = (text, io.BytesIO(f"\n{row}\n".encode())), b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        view, filled = memoryview(buffer), 0
+        view, filled = memoryview(buffer), len(self._held)
+        view[:filled], self._held = self._held, b""
         for part in self._parts:
-            while count := part.readinto(view[filled:]):
+            while filled < len(view) and (count := part.readinto(view[filled:])):
                 filled += count
         if filled > 1 and view[filled - 1] == ord("\r"):
-            self._parts[0].seek(-1, io.SEEK_CUR)
+            self._held = b"\r"
             filled -= 1
         return filled
 
@@ -163,13 +174,6 @@ def _until(mark: str, reader: Any) -> Iterator[pa.RecordBatch]:
             if ended:
                 return
     raise pa.ArrowInvalid("a quote that is opened in that row is never closed")
-
-
-def _said(error: Exception) -> str:
-    said = str(error)
-    if "straddl" in said:
-        return f"a quote that is never closed, or a row of more than {_CSV_BYTES >> 20} MiB"
-    return said
 
 
 # ---- writing -------------------------------------------------------------------------------------------
@@ -202,23 +206,34 @@ def _csv_schema(fields: Any) -> pa.Schema:
 
 
 @contextmanager
-def writing(path: Path, name: str, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
+def writing(path: Path, name: str, schema: pa.Schema, dialect: Dialect) -> Iterator[Callable[[pa.RecordBatch], None]]:
     """A function that writes a batch to the file `name`, of path's kind."""
     try:
         if kind_of(path) == ".parquet":
             with pq.ParquetWriter(name, schema) as writer:
                 yield writer.write_batch
             return
-        schema, options = _csv_schema(schema), pyarrow.csv.WriteOptions(quoting_style="needed")
-        with pyarrow.csv.CSVWriter(name, schema, write_options=options) as writer:
-            yield lambda batch: writer.write_batch(arrow_types.fitted(batch, schema))
-    except pa.ArrowException as error:
+        options = pyarrow.csv.WriteOptions(quoting_style="needed", delimiter=dialect.delimiter)
+        schema = _csv_schema(field.with_type(dialect.text(pa.nulls(0, field.type)).type) for field in schema)
+
+        def texts(batch: pa.RecordBatch) -> pa.RecordBatch:
+            columns = [dialect.text(column) for column in batch.columns]
+            return arrow_types.fitted(pa.RecordBatch.from_arrays(columns, batch.schema.names), schema)
+
+        with (
+            dialect.output(path, name) as sink,
+            pyarrow.csv.CSVWriter(sink, schema, write_options=options) as writer,
+        ):
+            yield lambda batch: writer.write_batch(texts(batch))
+    except (pa.ArrowException, UnicodeEncodeError) as error:
         raise BadInputError(f"{path}: {error}") from None
 
 
 def kind_of(path: Path) -> str:
     """The suffix of a table's file."""
     kind = path.suffix.lower()
+    if kind in CODECS:
+        kind = ".csv" if Path(path.stem).suffix.lower() == ".csv" else ""
     if kind not in (".csv", ".parquet"):
-        raise BadInputError(f"{path}: expected a .csv or .parquet file")
+        raise BadInputError(f"{path}: expected a .csv or .parquet file, or .csv with {', '.join(CODECS)}")
     return kind

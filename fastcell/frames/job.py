@@ -44,9 +44,9 @@ class ScanJob(Job):
     ) -> None:
         self.kind, self.options, self.command = kind, options, "scan" if kind == "toy" else kind
         for role, given in roles.items():
-            may_be_number = role not in ("value", "time")
-            if not (isinstance(given, str) or (may_be_number and isinstance(given, int | float))):
-                expected = " or a number" if may_be_number else ""
+            number = role not in ("value", "time") and isinstance(given, int | float)
+            if not (isinstance(given, str) or number):
+                expected = "" if role in ("value", "time") else " or a number"
                 raise TypeError(f"{role} must be a column's name{expected}, got {given!r}")
         if not isinstance(name, str):
             raise TypeError(f"name must be of str, got {name!r}")
