@@ -11,7 +11,7 @@ import numpy as np
 
 from fastcell._jit import inline, kernel
 from fastcell.lstm.gates import advance, special_of
-from fastcell.lstm.layout import GROUP, VECTOR, of_call, of_layer, part_of, place, rooms, sizes_of
+from fastcell.lstm.layout import GROUP, VECTOR, of_call, of_layer, part_of, place, rooms, sizes_of, vectors_of
 from fastcell.lstm.products import operand, operand_at, products, sums_of
 from fastcell.simd.vector import (
     INT8,
@@ -110,7 +110,7 @@ def lstm_layer(layer, special, call, begin, last, block, stretch, kind):
             ahead = min(max(stretch // count, 1), longest - s)
             filled = _gather(layer, call, size, room, first, active, s, s + ahead, kind)
             products(
-                kind, (part_of(layer, "bias"), NONE), (room.gates, size.gate_row), size.groups,
+                kind, (part_of(layer, "bias"), NONE), (room.gates, size.gate_row), size.groups, size.last,
                 (part_of(layer, "w_x"), of_layer(layer, "w_x_group"), size.inputs), (room.x_table, NONE), filled,
             )  # fmt: skip
             gates = room.gates
@@ -196,14 +196,14 @@ def _step(layer, special, call, size, room, first, active, q, gates, block, kind
         wide = min(many, size.groups - g)
         here = gates + g * GROUP, size.gate_row
         products(
-            kind, here, here, wide, (w_h + g * group_bytes, group_bytes, size.returned), (room.h_table, old), active
+            kind, here, here, wide, vectors_of(size, g + wide - 1),
+            (w_h + g * group_bytes, group_bytes, size.returned), (room.h_table, old), active,
         )  # fmt: skip
-        for r in range(active):
-            for k in range(g, g + wide):
-                advance(
-                    gates + r * size.gate_row + k * GROUP, room.c + r * size.c_row + k * VECTOR,
-                    h_new + r * h_new_row + k * VECTOR, k, special, like,
-                )  # fmt: skip
+        for k in range(g, g + wide):
+            advance(
+                (gates + k * GROUP, size.gate_row), (room.c + k * VECTOR, size.c_row), (h_new + k * VECTOR, h_new_row),
+                active, vectors_of(size, k), k, special, like,
+            )  # fmt: skip
     if size.p_groups != 0:
         if size.p_operand != 0:
             for r in range(active):
@@ -212,7 +212,7 @@ def _step(layer, special, call, size, room, first, active, q, gates, block, kind
                     of_layer(layer, "p_floor"),
                 )  # fmt: skip
         products(
-            kind, (part_of(layer, "zeros"), NONE), (room.h + new, size.h_row), size.p_groups,
+            kind, (part_of(layer, "zeros"), NONE), (room.h + new, size.h_row), size.p_groups, size.p_last,
             (part_of(layer, "w_p"), of_layer(layer, "w_p_group"), size.hidden), (room.p_table, NONE), active,
         )  # fmt: skip
     y = place(call, of_layer(layer, "to"))

@@ -45,72 +45,101 @@ def sums_of(typingctx, kind):
 
 
 @intrinsic(prefer_literal=True)
-def multiply_add(typingctx, kind, start, to, weights, rows_at, rows, groups):
+def multiply_add(typingctx, kind, start, to, weights, rows_at, rows, vectors, there):
     """to[r, g] = start[r, g] + sum over k of weights[g, k] * rows[r][k], k upward, each sum by itself.
 
     start, to: address, bytes from row to row; an element is the four vectors of a group. weights: address, bytes from
     group to group, values of a row. rows_at: the address of a table of addresses, one for each row's operands, and
-    what to add to them. `rows` and `groups` are literals: 4 * rows * groups sums stay in registers.
+    what to add to them. `rows` and `vectors`, 4 for each group or the first 1 to 3 of one, are literals: rows * vectors sums
+    stay in registers. there: how many of the rows there are, which matters to less than a group alone.
     """
-    arithmetic, n, m = of_kind(kind), rows.literal_value, groups.literal_value
+    arithmetic, n, m = of_kind(kind), rows.literal_value, vectors.literal_value
     dtype = from_dtype(np.dtype(arithmetic.sums))
 
     def codegen(context, builder, sig, args):
         (start, start_row), (to, to_row), (w, w_group, count), (table, offset) = (
             cgutils.unpack_tuple(builder, part) for part in args[1:5]
         )
-        tile = Tile(builder, dtype, n, m, count)
+        tile = Tile(builder, dtype, n, m, count, args[7])
         tile.begin(w, w_group, table, offset, start, start_row)
         arithmetic.multiply(tile)
         tile.end(to, to_row)
 
-    return types.void(kind, start, to, weights, rows_at, rows, groups), codegen
+    return types.void(kind, start, to, weights, rows_at, rows, vectors, types.int64), codegen
+
+
+SUMS = 4 * TILE
+"""That a tile has at most."""
+_TALL = tuple(min(8, SUMS // vectors) for vectors in (1, 2, 3))
+_TALL_1, _TALL_2, _TALL_3 = _TALL
+"""Rows of a tile of fewer vectors than a group's: 8 sums or more hide what a fma takes, and addresses need registers."""
 
 
 @inline
-def _tile(kind, start, to, weights, rows, count):
+def _most(vectors):
+    """Rows of a tile of so many vectors."""
+    if vectors == 1:
+        return _TALL_1
+    if vectors == 2:
+        return _TALL_2
+    return _TALL_3 if vectors == 3 else TILE
+
+
+@inline
+def _tile(kind, start, to, weights, rows, count, vectors):
+    if 4 * count > _most(vectors) * vectors:  # never of 4; a whole group takes as long for fewer rows
+        if vectors == 1:
+            multiply_add(kind, start, to, weights, rows, _TALL_1, 1, count)
+        elif vectors == 2:
+            multiply_add(kind, start, to, weights, rows, _TALL_2, 2, count)
+        else:
+            multiply_add(kind, start, to, weights, rows, _TALL_3, 3, count)
+        return
     if TILE == 6:
         if count == 6:
-            multiply_add(kind, start, to, weights, rows, 6, 1)
+            multiply_add(kind, start, to, weights, rows, 6, 4, count)
             return
         if count == 5:
-            multiply_add(kind, start, to, weights, rows, 5, 1)
+            multiply_add(kind, start, to, weights, rows, 5, 4, count)
             return
         if count == 4:
-            multiply_add(kind, start, to, weights, rows, 4, 1)
+            multiply_add(kind, start, to, weights, rows, 4, 4, count)
             return
     if count == 3:
-        multiply_add(kind, start, to, weights, rows, 3, 1)
+        multiply_add(kind, start, to, weights, rows, 3, 4, count)
     elif count == 2:
-        multiply_add(kind, start, to, weights, rows, 2, 1)
+        multiply_add(kind, start, to, weights, rows, 2, 4, count)
     elif count == 1:
-        multiply_add(kind, start, to, weights, rows, 1, 1)
+        multiply_add(kind, start, to, weights, rows, 1, 4, count)
 
 
 @inline
-def products(kind, start, to, groups, weights, rows, count):
+def products(kind, start, to, groups, last, weights, rows, count):
     """Add weights times each of `count` rows to `start`, into `to`, for `groups` groups; rows in tiles of equal size.
 
-    start, to, weights, rows: as in `multiply_add`.
+    start, to, weights, rows: as in `multiply_add`. last: how many vectors of the last group are wanted; what comes to
+    stand in its others is nobody's.
     """
     g = 0
     if count == 1:  # two groups at once: a sum need not wait for the one before it
         while g + 2 <= groups:
             here = g * GROUP
             multiply_add(
-                kind, (start[0] + here, start[1]), (to[0] + here, to[1]), _from_group(weights, g), rows, 1, 2
+                kind, (start[0] + here, start[1]), (to[0] + here, to[1]), _from_group(weights, g), rows, 1, 8, count
             )  # fmt: skip
             g += 2
-    tiles = (count + TILE - 1) // TILE
-    small = count // max(tiles, 1)
-    large = count - small * tiles  # so many tiles have one row more
     while g < groups:
+        vectors = last if g + 1 == groups else 4
+        most = _most(vectors)
+        tiles = (count + most - 1) // most
+        small = count // max(tiles, 1)
+        large = count - small * tiles  # so many tiles have one row more
         row = 0
         for tile in range(tiles):
             many = small + 1 if tile < large else small
             _tile(
                 kind, (start[0] + g * GROUP + row * start[1], start[1]), (to[0] + g * GROUP + row * to[1], to[1]),
-                _from_group(weights, g), (rows[0] + row * 8, rows[1]), many,
+                _from_group(weights, g), (rows[0] + row * 8, rows[1]), many, vectors,
             )  # fmt: skip
             row += many
         g += 1

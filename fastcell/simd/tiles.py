@@ -14,6 +14,7 @@ from fastcell.simd.vector import (
     _pointer,
     _size,
     _store_part,
+    _width,
 )
 
 
@@ -147,3 +148,42 @@ def load_bytes(typingctx, source, stride, left):
         return _pick(builder, one, one, [8 * (k % 8) + k // 8 for k in range(64)])
 
     return VectorType(types.int8, 64)(types.uintp, types.intp, left), codegen
+
+
+def _row_places(builder: Any, source: Any, stride: Any, there: Any, count: int) -> list[Any]:
+    """Addresses of so many rows; the last one that is there stands for those that are not."""
+    last = builder.sub(there, ir.Constant(there.type, 1))
+    numbers = [ir.Constant(there.type, k) for k in range(count)]
+    numbers = [builder.select(builder.icmp_signed("<", number, last), number, last) for number in numbers]
+    return [builder.add(source, builder.mul(number, stride)) for number in numbers]
+
+
+@intrinsic(prefer_literal=True)
+def load_rows(typingctx, source, stride, there, like, pieces):
+    """A registerful of the first values of `pieces` rows, a literal power of two, `stride` bytes apart, row after row.
+
+    Where fewer are `there`, the last one stands for the others.
+    """
+    dtype, count = types.unliteral(like), pieces.literal_value
+    vector = VectorType(dtype, _width(dtype))
+
+    def codegen(context, builder, sig, args):
+        part = VectorType(dtype, max(vector.lanes // count, 1))
+        places = _row_places(builder, *args[:3], count)[: vector.lanes]
+        return _together(builder, [_load_part(builder, part, place, None) for place in places])
+
+    return vector(types.uintp, types.intp, types.intp, like, pieces), codegen
+
+
+@intrinsic(prefer_literal=True)
+def store_rows(typingctx, to, stride, there, vector, pieces):
+    """Write a vector as `load_rows` reads it; what stands for a row that is not there must be equal to the last one."""
+    count = pieces.literal_value
+
+    def codegen(context, builder, sig, args):
+        lanes = max(vector.lanes // count, 1)
+        for k, place in enumerate(_row_places(builder, *args[:3], count)[: vector.lanes]):
+            row = args[3] if lanes == vector.lanes else _pick(builder, args[3], args[3], list(range(k * lanes, (k + 1) * lanes)))
+            _store_part(builder, vector, place, row, None)
+
+    return types.void(types.uintp, types.intp, types.intp, vector, pieces), codegen
