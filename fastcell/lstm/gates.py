@@ -1,10 +1,10 @@
 """The gates of a cell: from sums to the new c and h."""
 
-from fastcell._jit import inline
+from fastcell._jit import helper, inline
 from fastcell.lstm.layout import VECTOR, of_layer, part_of
 from fastcell.simd.activations import activate, sigmoid, sigmoid_parts, tanh_parts
 from fastcell.simd.tiles import load_rows, store_rows
-from fastcell.simd.vector import FLOAT64, fma, load_scalar, select
+from fastcell.simd.vector import FLOAT64, fma, load, load_scalar, select, store
 
 
 @inline
@@ -30,58 +30,78 @@ def activation(x, activations, which):
     return activate(x, load_scalar(at, FLOAT64), load_scalar(at + 8, FLOAT64), load_scalar(at + 16, FLOAT64))
 
 
-def _advance(pieces):
-    """`advance` for one row, or for 2 or 4 of which each has half or a quarter of a vector's units."""
-
-    @inline
-    def advance(gates, c_at, h_at, there, vectors, unit, special, like):
-        v = vectors * (VECTOR // 4)
-        at, row = gates
-        i = load_rows(at, row, there, like, pieces)
-        f = load_rows(at + v, row, there, like, pieces)
-        g = load_rows(at + 2 * v, row, there, like, pieces)
-        o = load_rows(at + 3 * v, row, there, like, pieces)
-        c = load_rows(c_at[0], c_at[1], there, like, pieces)
-        if special is None:
-            (i, i_part), (g, g_part) = sigmoid_parts(i), tanh_parts(g)
-            c = fma(sigmoid(f), c, (i * g) / (i_part * g_part))
-            store_rows(c_at[0], c_at[1], there, c, pieces)
-            (o, o_part), (h, h_part) = sigmoid_parts(o), tanh_parts(c)
-            h = (o * h) / (o_part * h_part)
-        else:
-            activations, peephole, clip, coupled = special
-            at = peephole + unit * 3 * VECTOR
-            if peephole != 0:
-                i = fma(load_rows(at, 0, there, like, pieces), c, i)
-                f = fma(load_rows(at + VECTOR, 0, there, like, pieces), c, f)
-            i = activation(clamp(i, clip), activations, 0)
-            f = 1.0 - i if coupled else activation(clamp(f, clip), activations, 0)
-            c = fma(f, c, i * activation(clamp(g, clip), activations, 1))
-            if peephole != 0:
-                o = fma(load_rows(at + 2 * VECTOR, 0, there, like, pieces), c, o)
-            store_rows(c_at[0], c_at[1], there, c, pieces)
-            h = activation(clamp(o, clip), activations, 0) * activation(c, activations, 2)
-        store_rows(h_at[0], h_at[1], there, h, pieces)
-
-    return advance
+@inline
+def _update(i, f, g, o, c, special, p_i, p_f, p_o):
+    """The new c and h; p_i, p_f, p_o: peepholes, if there are any."""
+    if special is None:
+        (i, i_part), (g, g_part) = sigmoid_parts(i), tanh_parts(g)
+        c = fma(sigmoid(f), c, (i * g) / (i_part * g_part))
+        (o, o_part), (h, h_part) = sigmoid_parts(o), tanh_parts(c)
+        return c, (o * h) / (o_part * h_part)
+    activations, peephole, clip, coupled = special
+    if peephole != 0:
+        i, f = fma(p_i, c, i), fma(p_f, c, f)
+    i = activation(clamp(i, clip), activations, 0)
+    f = 1.0 - i if coupled else activation(clamp(f, clip), activations, 0)
+    c = fma(f, c, i * activation(clamp(g, clip), activations, 1))
+    if peephole != 0:
+        o = fma(p_o, c, o)
+    return c, activation(clamp(o, clip), activations, 0) * activation(c, activations, 2)
 
 
-_advance_1, _advance_2, _advance_4 = (_advance(pieces) for pieces in (1, 2, 4))
+@inline
+def _peepholes(special, unit, other):
+    """Where a group's peepholes are; `other` where there are none."""
+    return other if special is None or special[1] == 0 else special[1] + unit * 3 * VECTOR
+
+
+@inline
+def _load_shared(at, row, there, vectors, like):
+    """The values of a group of two or four rows, which fill a register together."""
+    return load_rows(at, row, there, like, 4) if vectors == 1 else load_rows(at, row, there, like, 2)
+
+
+@inline
+def _store_shared(at, row, there, vectors, values):
+    if vectors == 1:
+        store_rows(at, row, there, values, 4)
+    else:
+        store_rows(at, row, there, values, 2)
+
+
+@helper
+def _advance_shared(gates, c, h, count, vectors, unit, special, like):
+    """`advance` for a group of one or two vectors: four or two rows at once."""
+    (at, row), (c_at, c_row), (h_at, h_row) = gates, c, h
+    v, rows = vectors * (VECTOR // 4), 4 if vectors == 1 else 2
+    while count > 0:
+        i, f = _load_shared(at, row, count, vectors, like), _load_shared(at + v, row, count, vectors, like)
+        g, o = _load_shared(at + 2 * v, row, count, vectors, like), _load_shared(at + 3 * v, row, count, vectors, like)
+        memory, p = _load_shared(c_at, c_row, count, vectors, like), _peepholes(special, unit, at)
+        p_i, p_f = _load_shared(p, 0, count, vectors, like), _load_shared(p + VECTOR, 0, count, vectors, like)
+        p_o = _load_shared(p + 2 * VECTOR, 0, count, vectors, like)
+        memory, y = _update(i, f, g, o, memory, special, p_i, p_f, p_o)
+        _store_shared(c_at, c_row, count, vectors, memory)
+        _store_shared(h_at, h_row, count, vectors, y)
+        at, c_at, h_at = at + rows * row, c_at + rows * c_row, h_at + rows * h_row
+        count -= rows
 
 
 @inline
 def advance(gates, c, h, count, vectors, unit, special, like):
     """c = f * c + i * g and h = o * tanh(c), for a group's units in `count` rows.
 
-    gates, c, h: address of the first row's, bytes from row to row.  vectors: that the four gates fill. Of one or two
-    vectors' units, four or two rows fill a register.
+    gates, c, h: address of the first row's, bytes from row to row.  vectors: that the four gates fill.
     """
-    step = 4 if vectors == 1 else 2 if vectors == 2 else 1
-    for r in range(0, count, step):
-        places = (gates[0] + r * gates[1], gates[1]), (c[0] + r * c[1], c[1]), (h[0] + r * h[1], h[1])
-        if vectors == 1:
-            _advance_4(*places, count - r, vectors, unit, special, like)
-        elif vectors == 2:
-            _advance_2(*places, count - r, vectors, unit, special, like)
-        else:
-            _advance_1(*places, count - r, vectors, unit, special, like)
+    if vectors < 3:
+        _advance_shared(gates, c, h, count, vectors, unit, special, like)
+        return
+    v = vectors * (VECTOR // 4)
+    for r in range(count):
+        at, c_at, h_at = gates[0] + r * gates[1], c[0] + r * c[1], h[0] + r * h[1]
+        i, f, g, o = load(at, like), load(at + v, like), load(at + 2 * v, like), load(at + 3 * v, like)
+        p = _peepholes(special, unit, at)
+        p_i, p_f, p_o = load(p, like), load(p + VECTOR, like), load(p + 2 * VECTOR, like)
+        memory, y = _update(i, f, g, o, load(c_at, like), special, p_i, p_f, p_o)
+        store(c_at, memory)
+        store(h_at, y)

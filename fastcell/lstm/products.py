@@ -7,7 +7,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
-from fastcell._jit import inline, overloaded
+from fastcell._jit import helper, inline, overloaded
 from fastcell.lstm.arithmetic import of_kind
 from fastcell.lstm.layout import GROUP, TILE
 from fastcell.lstm.tile import Tile
@@ -68,33 +68,39 @@ def multiply_add(typingctx, kind, start, to, weights, rows_at, rows, vectors, th
     return types.void(kind, start, to, weights, rows_at, rows, vectors, types.int64), codegen
 
 
-SUMS = 4 * TILE
-"""That a tile has at most."""
-_TALL = tuple(min(8, SUMS // vectors) for vectors in (1, 2, 3))
-_TALL_1, _TALL_2, _TALL_3 = _TALL
-"""Rows of a tile of fewer vectors than a group's: 8 sums or more hide what a fma takes, and addresses need registers."""
+_SUMS = 4 * TILE  # of a tile, at most
+_TALL_1, _TALL_2, _TALL_3 = (min(6, _SUMS // vectors) for vectors in (1, 2, 3))
+"""Rows of a tile of fewer vectors than a group has: addresses of more would not stay in registers, either."""
 
 
 @inline
-def _most(vectors):
-    """Rows of a tile of so many vectors."""
-    if vectors == 1:
-        return _TALL_1
-    if vectors == 2:
-        return _TALL_2
-    return _TALL_3 if vectors == 3 else TILE
+def _is_tall(count, vectors):
+    """Whether so many vectors of a group take fewer products in tall tiles than in those of whole groups."""
+    if vectors == 3:
+        return 4 * count > 3 * _TALL_3
+    return vectors == 2 and 4 * count > 2 * _TALL_2 or vectors == 1 and 4 * count > _TALL_1
 
 
 @inline
-def _tile(kind, start, to, weights, rows, count, vectors):
-    if 4 * count > _most(vectors) * vectors:  # never of 4; a whole group takes as long for fewer rows
+def _tall_tiles(kind, start, to, weights, rows, count, vectors):
+    """`multiply_add` for the first 1 to 3 vectors of a group."""
+    row = 0
+    while row < count:
+        from_row, to_row = (start[0] + row * start[1], start[1]), (to[0] + row * to[1], to[1])
+        table, there = (rows[0] + row * 8, rows[1]), count - row
         if vectors == 1:
-            multiply_add(kind, start, to, weights, rows, _TALL_1, 1, count)
+            multiply_add(kind, from_row, to_row, weights, table, _TALL_1, 1, there)
+            row += _TALL_1
         elif vectors == 2:
-            multiply_add(kind, start, to, weights, rows, _TALL_2, 2, count)
+            multiply_add(kind, from_row, to_row, weights, table, _TALL_2, 2, there)
+            row += _TALL_2
         else:
-            multiply_add(kind, start, to, weights, rows, _TALL_3, 3, count)
-        return
+            multiply_add(kind, from_row, to_row, weights, table, _TALL_3, 3, there)
+            row += _TALL_3
+
+
+@inline
+def _tile(kind, start, to, weights, rows, count):
     if TILE == 6:
         if count == 6:
             multiply_add(kind, start, to, weights, rows, 6, 4, count)
@@ -113,6 +119,27 @@ def _tile(kind, start, to, weights, rows, count, vectors):
         multiply_add(kind, start, to, weights, rows, 1, 4, count)
 
 
+@helper
+def _in_tiles(kind, start, to, groups, last, weights, rows, count):
+    tiles = (count + TILE - 1) // TILE
+    small = count // max(tiles, 1)
+    large = count - small * tiles  # so many tiles have one row more
+    tall = _is_tall(count, last)
+    for g in range(groups):
+        first, sums, group = (start[0] + g * GROUP, start[1]), (to[0] + g * GROUP, to[1]), _from_group(weights, g)
+        if tall and g + 1 == groups:
+            _tall_tiles(kind, first, sums, group, rows, count, last)
+            return
+        row = 0
+        for tile in range(tiles):
+            many = small + 1 if tile < large else small
+            _tile(
+                kind, (first[0] + row * start[1], start[1]), (sums[0] + row * to[1], to[1]), group,
+                (rows[0] + row * 8, rows[1]), many,
+            )  # fmt: skip
+            row += many
+
+
 @inline
 def products(kind, start, to, groups, last, weights, rows, count):
     """Add weights times each of `count` rows to `start`, into `to`, for `groups` groups; rows in tiles of equal size.
@@ -128,21 +155,12 @@ def products(kind, start, to, groups, last, weights, rows, count):
                 kind, (start[0] + here, start[1]), (to[0] + here, to[1]), _from_group(weights, g), rows, 1, 8, count
             )  # fmt: skip
             g += 2
-    while g < groups:
-        vectors = last if g + 1 == groups else 4
-        most = _most(vectors)
-        tiles = (count + most - 1) // most
-        small = count // max(tiles, 1)
-        large = count - small * tiles  # so many tiles have one row more
-        row = 0
-        for tile in range(tiles):
-            many = small + 1 if tile < large else small
-            _tile(
-                kind, (start[0] + g * GROUP + row * start[1], start[1]), (to[0] + g * GROUP + row * to[1], to[1]),
-                _from_group(weights, g), (rows[0] + row * 8, rows[1]), many, vectors,
-            )  # fmt: skip
-            row += many
-        g += 1
+    if g < groups:
+        here = g * GROUP
+        _in_tiles(
+            kind, (start[0] + here, start[1]), (to[0] + here, to[1]), groups - g, last, _from_group(weights, g), rows,
+            count,
+        )  # fmt: skip
 
 
 @inline
