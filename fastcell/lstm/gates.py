@@ -31,13 +31,17 @@ def activation(x, activations, which):
 
 
 @inline
-def _update(i, f, g, o, c, special, p_i, p_f, p_o):
+def _plain(i, f, g, o, c):
+    """The new c and h."""
+    (i, i_part), (g, g_part) = sigmoid_parts(i), tanh_parts(g)
+    c = fma(sigmoid(f), c, (i * g) / (i_part * g_part))
+    (o, o_part), (h, h_part) = sigmoid_parts(o), tanh_parts(c)
+    return c, (o * h) / (o_part * h_part)
+
+
+@inline
+def _special(i, f, g, o, c, special, p_i, p_f, p_o):
     """The new c and h; p_i, p_f, p_o: peepholes, if there are any."""
-    if special is None:
-        (i, i_part), (g, g_part) = sigmoid_parts(i), tanh_parts(g)
-        c = fma(sigmoid(f), c, (i * g) / (i_part * g_part))
-        (o, o_part), (h, h_part) = sigmoid_parts(o), tanh_parts(c)
-        return c, (o * h) / (o_part * h_part)
     activations, peephole, clip, coupled = special
     if peephole != 0:
         i, f = fma(p_i, c, i), fma(p_f, c, f)
@@ -49,40 +53,24 @@ def _update(i, f, g, o, c, special, p_i, p_f, p_o):
     return c, activation(clamp(o, clip), activations, 0) * activation(c, activations, 2)
 
 
-@inline
-def _peepholes(special, unit, other):
-    """Where a group's peepholes are; `other` where there are none."""
-    return other if special is None or special[1] == 0 else special[1] + unit * 3 * VECTOR
-
-
-@inline
-def _load_shared(at, row, there, vectors, like):
-    """The values of a group of two or four rows, which fill a register together."""
-    return load_rows(at, row, there, like, 4) if vectors == 1 else load_rows(at, row, there, like, 2)
-
-
-@inline
-def _store_shared(at, row, there, vectors, values):
-    if vectors == 1:
-        store_rows(at, row, there, values, 4)
-    else:
-        store_rows(at, row, there, values, 2)
-
-
 @helper
 def _advance_shared(gates, c, h, count, vectors, unit, special, like):
     """`advance` for a group of one or two vectors: four or two rows at once."""
     (at, row), (c_at, c_row), (h_at, h_row) = gates, c, h
     v, rows = vectors * (VECTOR // 4), 4 if vectors == 1 else 2
     while count > 0:
-        i, f = _load_shared(at, row, count, vectors, like), _load_shared(at + v, row, count, vectors, like)
-        g, o = _load_shared(at + 2 * v, row, count, vectors, like), _load_shared(at + 3 * v, row, count, vectors, like)
-        memory, p = _load_shared(c_at, c_row, count, vectors, like), _peepholes(special, unit, at)
-        p_i, p_f = _load_shared(p, 0, count, vectors, like), _load_shared(p + VECTOR, 0, count, vectors, like)
-        p_o = _load_shared(p + 2 * VECTOR, 0, count, vectors, like)
-        memory, y = _update(i, f, g, o, memory, special, p_i, p_f, p_o)
-        _store_shared(c_at, c_row, count, vectors, memory)
-        _store_shared(h_at, h_row, count, vectors, y)
+        i, f = load_rows(at, row, count, vectors, like), load_rows(at + v, row, count, vectors, like)
+        g, o = load_rows(at + 2 * v, row, count, vectors, like), load_rows(at + 3 * v, row, count, vectors, like)
+        before = load_rows(c_at, c_row, count, vectors, like)
+        if special is None:
+            after, out = _plain(i, f, g, o, before)
+        else:
+            p = special[1] + unit * 3 * VECTOR if special[1] != 0 else at
+            p_i, p_f = load_rows(p, 0, count, vectors, like), load_rows(p + VECTOR, 0, count, vectors, like)
+            p_o = load_rows(p + 2 * VECTOR, 0, count, vectors, like)
+            after, out = _special(i, f, g, o, before, special, p_i, p_f, p_o)
+        store_rows(c_at, c_row, count, vectors, after)
+        store_rows(h_at, h_row, count, vectors, out)
         at, c_at, h_at = at + rows * row, c_at + rows * c_row, h_at + rows * h_row
         count -= rows
 
@@ -98,10 +86,13 @@ def advance(gates, c, h, count, vectors, unit, special, like):
         return
     v = vectors * (VECTOR // 4)
     for r in range(count):
-        at, c_at, h_at = gates[0] + r * gates[1], c[0] + r * c[1], h[0] + r * h[1]
+        at, c_at = gates[0] + r * gates[1], c[0] + r * c[1]
         i, f, g, o = load(at, like), load(at + v, like), load(at + 2 * v, like), load(at + 3 * v, like)
-        p = _peepholes(special, unit, at)
-        p_i, p_f, p_o = load(p, like), load(p + VECTOR, like), load(p + 2 * VECTOR, like)
-        memory, y = _update(i, f, g, o, load(c_at, like), special, p_i, p_f, p_o)
-        store(c_at, memory)
-        store(h_at, y)
+        if special is None:
+            after, out = _plain(i, f, g, o, load(c_at, like))
+        else:
+            p = special[1] + unit * 3 * VECTOR if special[1] != 0 else at
+            p_i, p_f, p_o = load(p, like), load(p + VECTOR, like), load(p + 2 * VECTOR, like)
+            after, out = _special(i, f, g, o, load(c_at, like), special, p_i, p_f, p_o)
+        store(c_at, after)
+        store(h[0] + r * h[1], out)

@@ -44,79 +44,61 @@ def sums_of(typingctx, kind):
     return dtype(kind), codegen
 
 
+def _emit(builder, kind, args, rows, vectors):
+    """The code of a tile; args: those of `multiply_add`."""
+    arithmetic = of_kind(kind)
+    (start, start_row), (to, to_row), (w, w_group, count), (table, offset) = (
+        cgutils.unpack_tuple(builder, part) for part in args[1:5]
+    )
+    tile = Tile(builder, from_dtype(np.dtype(arithmetic.sums)), rows, vectors, count, args[5])
+    tile.begin(w, w_group, table, offset, start, start_row)
+    arithmetic.multiply(tile)
+    tile.end(to, to_row)
+
+
 @intrinsic(prefer_literal=True)
-def multiply_add(typingctx, kind, start, to, weights, rows_at, rows, vectors, there):
+def multiply_add(typingctx, kind, start, to, weights, rows_at, there, rows, vectors):
     """to[r, g] = start[r, g] + sum over k of weights[g, k] * rows[r][k], k upward, each sum by itself.
 
     start, to: address, bytes from row to row; an element is the four vectors of a group. weights: address, bytes from
     group to group, values of a row. rows_at: the address of a table of addresses, one for each row's operands, and
-    what to add to them. `rows` and `vectors`, 4 for each group or the first 1 to 3 of one, are literals: rows * vectors sums
-    stay in registers. there: how many of the rows there are, which matters to less than a group alone.
+    what to add to them. `rows` and `vectors`, 4 for each group or the first 1 to 3 of one, are literals: rows * vectors
+    sums stay in registers. there: how many of the rows there are, which may be fewer where vectors are.
     """
-    arithmetic, n, m = of_kind(kind), rows.literal_value, vectors.literal_value
-    dtype = from_dtype(np.dtype(arithmetic.sums))
 
     def codegen(context, builder, sig, args):
-        (start, start_row), (to, to_row), (w, w_group, count), (table, offset) = (
-            cgutils.unpack_tuple(builder, part) for part in args[1:5]
-        )
-        tile = Tile(builder, dtype, n, m, count, args[7])
-        tile.begin(w, w_group, table, offset, start, start_row)
-        arithmetic.multiply(tile)
-        tile.end(to, to_row)
+        _emit(builder, kind, args, rows.literal_value, vectors.literal_value)
 
-    return types.void(kind, start, to, weights, rows_at, rows, vectors, types.int64), codegen
+    return types.void(kind, start, to, weights, rows_at, types.int64, rows, vectors), codegen
 
 
-_SUMS = 4 * TILE  # of a tile, at most
-_TALL_1, _TALL_2, _TALL_3 = (min(6, _SUMS // vectors) for vectors in (1, 2, 3))
+_TALL = {vectors: min(6, 4 * TILE // vectors) for vectors in (1, 2, 3)}
 """Rows of a tile of fewer vectors than a group has: addresses of more would not stay in registers, either."""
+_TALL_1, _TALL_2, _TALL_3 = _TALL.values()
 
 
-@inline
-def _is_tall(count, vectors):
-    """Whether so many vectors of a group take fewer products in tall tiles than in those of whole groups."""
-    if vectors == 3:
-        return 4 * count > 3 * _TALL_3
-    return vectors == 2 and 4 * count > 2 * _TALL_2 or vectors == 1 and 4 * count > _TALL_1
+@intrinsic
+def _multiply_whole(typingctx, kind, start, to, weights, rows_at, there):
+    """`multiply_add` for the rows that are there, at most TILE, and a group."""
+
+    def codegen(context, builder, sig, args):
+        for rows in range(1, TILE + 1):
+            with builder.if_then(builder.icmp_signed("==", args[5], ir.Constant(args[5].type, rows))):
+                _emit(builder, kind, args, rows, 4)
+
+    return types.void(kind, start, to, weights, rows_at, types.int64), codegen
 
 
-@inline
-def _tall_tiles(kind, start, to, weights, rows, count, vectors):
-    """`multiply_add` for the first 1 to 3 vectors of a group."""
-    row = 0
-    while row < count:
-        from_row, to_row = (start[0] + row * start[1], start[1]), (to[0] + row * to[1], to[1])
-        table, there = (rows[0] + row * 8, rows[1]), count - row
-        if vectors == 1:
-            multiply_add(kind, from_row, to_row, weights, table, _TALL_1, 1, there)
-            row += _TALL_1
-        elif vectors == 2:
-            multiply_add(kind, from_row, to_row, weights, table, _TALL_2, 2, there)
-            row += _TALL_2
-        else:
-            multiply_add(kind, from_row, to_row, weights, table, _TALL_3, 3, there)
-            row += _TALL_3
+@intrinsic
+def _multiply_tall(typingctx, kind, start, to, weights, rows_at, there, vectors):
+    """`multiply_add` for the rows that are there, or the first of them that a tile has, and some vectors of a group."""
 
+    def codegen(context, builder, sig, args):
+        for many, rows in _TALL.items():
+            with builder.if_then(builder.icmp_signed("==", args[6], ir.Constant(args[6].type, many))):
+                _emit(builder, kind, args, rows, many)
 
-@inline
-def _tile(kind, start, to, weights, rows, count):
-    if TILE == 6:
-        if count == 6:
-            multiply_add(kind, start, to, weights, rows, 6, 4, count)
-            return
-        if count == 5:
-            multiply_add(kind, start, to, weights, rows, 5, 4, count)
-            return
-        if count == 4:
-            multiply_add(kind, start, to, weights, rows, 4, 4, count)
-            return
-    if count == 3:
-        multiply_add(kind, start, to, weights, rows, 3, 4, count)
-    elif count == 2:
-        multiply_add(kind, start, to, weights, rows, 2, 4, count)
-    elif count == 1:
-        multiply_add(kind, start, to, weights, rows, 1, 4, count)
+    return types.void(kind, start, to, weights, rows_at, types.int64, types.int64), codegen
 
 
 @helper
@@ -124,18 +106,24 @@ def _in_tiles(kind, start, to, groups, last, weights, rows, count):
     tiles = (count + TILE - 1) // TILE
     small = count // max(tiles, 1)
     large = count - small * tiles  # so many tiles have one row more
-    tall = _is_tall(count, last)
+    tall = TILE if last == 4 else _TALL_3 if last == 3 else _TALL_2 if last == 2 else _TALL_1
+    if 4 * count > tall * last and last < 4:  # else whole groups take no longer
+        groups -= 1
+        at, row = groups * GROUP, 0
+        while row < count:
+            _multiply_tall(
+                kind, (start[0] + at + row * start[1], start[1]), (to[0] + at + row * to[1], to[1]),
+                (weights[0] + groups * weights[1], weights[1], weights[2]), (rows[0] + row * 8, rows[1]), count - row,
+                last,
+            )  # fmt: skip
+            row += tall
     for g in range(groups):
-        first, sums, group = (start[0] + g * GROUP, start[1]), (to[0] + g * GROUP, to[1]), _from_group(weights, g)
-        if tall and g + 1 == groups:
-            _tall_tiles(kind, first, sums, group, rows, count, last)
-            return
-        row = 0
+        at, row = g * GROUP, 0
         for tile in range(tiles):
             many = small + 1 if tile < large else small
-            _tile(
-                kind, (first[0] + row * start[1], start[1]), (sums[0] + row * to[1], to[1]), group,
-                (rows[0] + row * 8, rows[1]), many,
+            _multiply_whole(
+                kind, (start[0] + at + row * start[1], start[1]), (to[0] + at + row * to[1], to[1]),
+                (weights[0] + g * weights[1], weights[1], weights[2]), (rows[0] + row * 8, rows[1]), many,
             )  # fmt: skip
             row += many
 
@@ -152,17 +140,13 @@ def products(kind, start, to, groups, last, weights, rows, count):
         while g + 2 <= groups:
             here = g * GROUP
             multiply_add(
-                kind, (start[0] + here, start[1]), (to[0] + here, to[1]), _from_group(weights, g), rows, 1, 8, count
+                kind, (start[0] + here, start[1]), (to[0] + here, to[1]),
+                (weights[0] + g * weights[1], weights[1], weights[2]), rows, count, 1, 8,
             )  # fmt: skip
             g += 2
     if g < groups:
         here = g * GROUP
         _in_tiles(
-            kind, (start[0] + here, start[1]), (to[0] + here, to[1]), groups - g, last, _from_group(weights, g), rows,
-            count,
+            kind, (start[0] + here, start[1]), (to[0] + here, to[1]), groups - g, last,
+            (weights[0] + g * weights[1], weights[1], weights[2]), rows, count,
         )  # fmt: skip
-
-
-@inline
-def _from_group(weights, g):
-    return weights[0] + g * weights[1], weights[1], weights[2]

@@ -10,6 +10,7 @@ from numba.extending import intrinsic
 from fastcell.simd.vector import (
     VectorType,
     _element,
+    _llvm,
     _load_part,
     _pointer,
     _size,
@@ -158,32 +159,39 @@ def _row_places(builder: Any, source: Any, stride: Any, there: Any, count: int) 
     return [builder.add(source, builder.mul(number, stride)) for number in numbers]
 
 
-@intrinsic(prefer_literal=True)
-def load_rows(typingctx, source, stride, there, like, pieces):
-    """A registerful of the first values of `pieces` rows, a literal power of two, `stride` bytes apart, row after row.
+@intrinsic
+def load_rows(typingctx, source, stride, there, quarters, like):
+    """The first values of two or four rows, `stride` bytes apart, in one vector: of each two quarters of it, or one.
 
     Where fewer are `there`, the last one stands for the others.
     """
-    dtype, count = types.unliteral(like), pieces.literal_value
+    dtype = types.unliteral(like)
     vector = VectorType(dtype, _width(dtype))
 
     def codegen(context, builder, sig, args):
-        part = VectorType(dtype, max(vector.lanes // count, 1))
-        places = _row_places(builder, *args[:3], count)[: vector.lanes]
-        return _together(builder, [_load_part(builder, part, place, None) for place in places])
+        found = cgutils.alloca_once(builder, _llvm(vector))
+        with builder.if_else(builder.icmp_signed("==", args[3], ir.Constant(args[3].type, 1))) as ways:
+            for way, rows in zip(ways, (4, 2), strict=True):
+                part = VectorType(dtype, max(vector.lanes // rows, 1))
+                with way:
+                    places = _row_places(builder, *args[:3], vector.lanes // part.lanes)
+                    builder.store(_together(builder, [_load_part(builder, part, at, None) for at in places]), found)
+        return builder.load(found)
 
-    return vector(types.uintp, types.intp, types.intp, like, pieces), codegen
+    return vector(types.uintp, types.intp, types.intp, types.intp, like), codegen
 
 
-@intrinsic(prefer_literal=True)
-def store_rows(typingctx, to, stride, there, vector, pieces):
+@intrinsic
+def store_rows(typingctx, to, stride, there, quarters, vector):
     """Write a vector as `load_rows` reads it; what stands for a row that is not there must be equal to the last one."""
-    count = pieces.literal_value
 
     def codegen(context, builder, sig, args):
-        lanes = max(vector.lanes // count, 1)
-        for k, place in enumerate(_row_places(builder, *args[:3], count)[: vector.lanes]):
-            row = args[3] if lanes == vector.lanes else _pick(builder, args[3], args[3], list(range(k * lanes, (k + 1) * lanes)))
-            _store_part(builder, vector, place, row, None)
+        with builder.if_else(builder.icmp_signed("==", args[3], ir.Constant(args[3].type, 1))) as ways:
+            for way, rows in zip(ways, (4, 2), strict=True):
+                lanes = max(vector.lanes // rows, 1)
+                with way:
+                    for k, place in enumerate(_row_places(builder, *args[:3], vector.lanes // lanes)):
+                        row = _pick(builder, args[4], args[4], list(range(k * lanes, (k + 1) * lanes)))
+                        _store_part(builder, vector, place, row, None)
 
-    return types.void(types.uintp, types.intp, types.intp, vector, pieces), codegen
+    return types.void(types.uintp, types.intp, types.intp, types.intp, vector), codegen
