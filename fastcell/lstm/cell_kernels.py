@@ -15,7 +15,7 @@ from fastcell._jit import inline, kernel
 from fastcell.lstm.gates import advance, special_of
 from fastcell.lstm.kernels import NONE, copy_values
 from fastcell.lstm.layout import GROUP, VECTOR, of_layer, part_of, sizes_of, vectors_of
-from fastcell.lstm.products import operand_at, products, sums_of
+from fastcell.lstm.products import operand_at, products, products_here, sums_of
 from fastcell.simd.vector import load, load_first, scratch, size_of, store, store_first, store_scalar
 
 STACK = 1 << 15
@@ -65,8 +65,12 @@ def step_rows(x, h, c, room, block, layer, special, kind):
             wide = min(many, size.groups - g)
             last = vectors_of(size, g + wide - 1)
             start, sums = (bias + g * GROUP, NONE), (gates, np.int64(GROUP))
-            products(kind, start, sums, wide, last, (w_x[0] + g * w_x[1], w_x[1], w_x[2]), (x_table, NONE), count)
-            products(kind, sums, sums, wide, last, (w_h[0] + g * w_h[1], w_h[1], w_h[2]), (h_table, NONE), count)
+            products_here(
+                kind, start, sums, wide, last, (w_x[0] + g * w_x[1], w_x[1], w_x[2]), (x_table, NONE), count
+            )
+            products_here(
+                kind, sums, sums, wide, last, (w_h[0] + g * w_h[1], w_h[1], w_h[2]), (h_table, NONE), count
+            )
             for k in range(g, g + wide):
                 here = gates + (k - g) * GROUP, np.int64(GROUP)
                 c_k, h_k = (c[0] + first * c[2] + k * VECTOR, c[2]), (new + k * VECTOR, size.c_row)

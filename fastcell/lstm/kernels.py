@@ -9,10 +9,10 @@ the two a gate waits in the cache, which costs little beside its fma and keeps t
 
 import numpy as np
 
-from fastcell._jit import inline, kernel
+from fastcell._jit import helper, inline, kernel
 from fastcell.lstm.gates import advance, special_of
 from fastcell.lstm.layout import GROUP, VECTOR, of_call, of_layer, part_of, place, rooms, sizes_of, vectors_of
-from fastcell.lstm.products import operand, operand_at, products, sums_of
+from fastcell.lstm.products import operand, operand_at, products, products_here, sums_of
 from fastcell.simd.vector import (
     INT8,
     INT64,
@@ -147,7 +147,7 @@ def _begin(layer, size, room, r, h, kind):
     _copy_row(part_of(layer, "first_c"), room.c + r * size.c_row, size.c_row, like)
 
 
-@inline
+@helper
 def _load_states(layer, call, size, room, first, count, kind):
     like = sums_of(kind)
     for r in range(count):
@@ -162,7 +162,7 @@ def _load_states(layer, call, size, room, first, count, kind):
         store_scalar(room.p_table + r * 8, full if size.p_operand == 0 else room.p_operands + r * size.p_operand)
 
 
-@inline
+@helper
 def _gather(layer, call, size, room, first, active, s, end, kind):
     """Tell the products where the operands of x are, steps s to end of each row that has them; returns how many."""
     x = place(call, of_layer(layer, "source"))
@@ -195,7 +195,7 @@ def _step(layer, special, call, size, room, first, active, q, gates, block, kind
         g = many * (pieces - 1 - piece if q & 1 else piece)
         wide = min(many, size.groups - g)
         here = gates + g * GROUP, size.gate_row
-        products(
+        products_here(
             kind, here, here, wide, vectors_of(size, g + wide - 1),
             (w_h + g * group_bytes, group_bytes, size.returned), (room.h_table, old), active,
         )  # fmt: skip
@@ -238,7 +238,7 @@ def _reset(layer, call, size, room, first, active, q, old, kind):
             _h_operand(layer, size, room, r, h, kind)
 
 
-@inline
+@helper
 def _store_states(layer, call, size, room, first, count, kind):
     """Write the final states, and zeros where y has steps after a row's end."""
     like = sums_of(kind)

@@ -102,10 +102,21 @@ def _multiply_tall(typingctx, kind, start, to, weights, rows_at, there, vectors)
 
 
 @helper
-def _in_tiles(kind, start, to, groups, last, weights, rows, count):
-    tiles = (count + TILE - 1) // TILE
-    small = count // max(tiles, 1)
-    large = count - small * tiles  # so many tiles have one row more
+def products(kind, start, to, groups, last, weights, rows, count):
+    """Add weights times each of `count` rows to `start`, into `to`, for `groups` groups; rows in tiles of equal size.
+
+    start, to, weights, rows: as in `multiply_add`. last: how many vectors of the last group are wanted; what comes to
+    stand in its others is nobody's.
+    """
+    g = 0
+    if count == 1:  # two groups at once: a sum need not wait for the one before it
+        while g + 2 <= groups:
+            at = g * GROUP
+            multiply_add(
+                kind, (start[0] + at, start[1]), (to[0] + at, to[1]),
+                (weights[0] + g * weights[1], weights[1], weights[2]), rows, count, 1, 8,
+            )  # fmt: skip
+            g += 2
     tall = TILE if last == 4 else _TALL_3 if last == 3 else _TALL_2 if last == 2 else _TALL_1
     if 4 * count > tall * last and last < 4:  # else whole groups take no longer
         groups -= 1
@@ -117,7 +128,10 @@ def _in_tiles(kind, start, to, groups, last, weights, rows, count):
                 last,
             )  # fmt: skip
             row += tall
-    for g in range(groups):
+    tiles = (count + TILE - 1) // TILE
+    small = count // max(tiles, 1)
+    large = count - small * tiles  # so many tiles have one row more
+    while g < groups:
         at, row = g * GROUP, 0
         for tile in range(tiles):
             many = small + 1 if tile < large else small
@@ -126,27 +140,13 @@ def _in_tiles(kind, start, to, groups, last, weights, rows, count):
                 (weights[0] + g * weights[1], weights[1], weights[2]), (rows[0] + row * 8, rows[1]), many,
             )  # fmt: skip
             row += many
+        g += 1
 
 
 @inline
-def products(kind, start, to, groups, last, weights, rows, count):
-    """Add weights times each of `count` rows to `start`, into `to`, for `groups` groups; rows in tiles of equal size.
-
-    start, to, weights, rows: as in `multiply_add`. last: how many vectors of the last group are wanted; what comes to
-    stand in its others is nobody's.
-    """
-    g = 0
-    if count == 1:  # two groups at once: a sum need not wait for the one before it
-        while g + 2 <= groups:
-            here = g * GROUP
-            multiply_add(
-                kind, (start[0] + here, start[1]), (to[0] + here, to[1]),
-                (weights[0] + g * weights[1], weights[1], weights[2]), rows, count, 1, 8,
-            )  # fmt: skip
-            g += 2
-    if g < groups:
-        here = g * GROUP
-        _in_tiles(
-            kind, (start[0] + here, start[1]), (to[0] + here, to[1]), groups - g, last,
-            (weights[0] + g * weights[1], weights[1], weights[2]), rows, count,
-        )  # fmt: skip
+def products_here(kind, start, to, groups, last, weights, rows, count):
+    """`products` where one row is too short a job to be worth a call."""
+    if count == 1 and groups == 2:
+        multiply_add(kind, start, to, weights, rows, count, 1, 8)
+    else:
+        products(kind, start, to, groups, last, weights, rows, count)
