@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 from fastcell._jit import inline, kernel
 from fastcell.lstm.gates import advance, special_of
 from fastcell.lstm.kernels import NONE, copy_values
-from fastcell.lstm.layout import GROUP, VECTOR, of_layer, part_of, sizes_of, vectors_of
+from fastcell.lstm.layout import GROUP, VECTOR, of_layer, part_of, sizes_of
 from fastcell.lstm.products import operand_at, products, products_here, sums_of
 from fastcell.simd.vector import load, load_first, scratch, size_of, store, store_first, store_scalar
 
@@ -63,7 +63,7 @@ def step_rows(x, h, c, room, block, layer, special, kind):
         many = 2 if count == 1 else 1
         for g in range(0, size.groups, many):
             wide = min(many, size.groups - g)
-            last = vectors_of(size, g + wide - 1)
+            last = size.last if g + wide == size.groups else 4
             start, sums = (bias + g * GROUP, NONE), (gates, np.int64(GROUP))
             products_here(
                 kind, start, sums, wide, last, (w_x[0] + g * w_x[1], w_x[1], w_x[2]), (x_table, NONE), count
@@ -74,7 +74,7 @@ def step_rows(x, h, c, room, block, layer, special, kind):
             for k in range(g, g + wide):
                 here = gates + (k - g) * GROUP, np.int64(GROUP)
                 c_k, h_k = (c[0] + first * c[2] + k * VECTOR, c[2]), (new + k * VECTOR, size.c_row)
-                _advance(here, c_k, h_k, count, size, k, room, more, like)
+                _advance(here, c_k, h_k, count, size, k, last if k + 1 == g + wide else 4, room, more, like)
         if size.p_groups != 0:
             for r in range(count):
                 floor, h_new = of_layer(layer, "p_floor"), new + r * size.c_row
@@ -90,9 +90,9 @@ def step_rows(x, h, c, room, block, layer, special, kind):
 
 
 @inline
-def _advance(gates, c, h_new, count, size, k, tails, special, like):
+def _advance(gates, c, h_new, count, size, k, vectors, tails, special, like):
     """`advance` for the k-th group of rows of the caller's c, which may end before what the group has room for."""
-    vectors, left = vectors_of(size, k), size.hidden - k * (VECTOR // size_of(like))
+    left = size.hidden - k * (VECTOR // size_of(like))
     touched = VECTOR if vectors == 3 else vectors * (VECTOR // 4)
     whole = left * size_of(like) >= touched
     at = c if whole else (tails, np.int64(VECTOR))

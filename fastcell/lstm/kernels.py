@@ -11,7 +11,7 @@ import numpy as np
 
 from fastcell._jit import helper, inline, kernel
 from fastcell.lstm.gates import advance, special_of
-from fastcell.lstm.layout import GROUP, VECTOR, of_call, of_layer, part_of, place, rooms, sizes_of, vectors_of
+from fastcell.lstm.layout import GROUP, VECTOR, of_call, of_layer, part_of, place, rooms, sizes_of
 from fastcell.lstm.products import operand, operand_at, products, products_here, sums_of
 from fastcell.simd.vector import (
     INT8,
@@ -194,15 +194,16 @@ def _step(layer, special, call, size, room, first, active, q, gates, block, kind
     for piece in range(pieces):  # alternate steps visit the groups in opposite order: the cache holds the last ones
         g = many * (pieces - 1 - piece if q & 1 else piece)
         wide = min(many, size.groups - g)
+        last = size.last if g + wide == size.groups else 4
         here = gates + g * GROUP, size.gate_row
         products_here(
-            kind, here, here, wide, vectors_of(size, g + wide - 1),
-            (w_h + g * group_bytes, group_bytes, size.returned), (room.h_table, old), active,
+            kind, here, here, wide, last, (w_h + g * group_bytes, group_bytes, size.returned), (room.h_table, old),
+            active,
         )  # fmt: skip
         for k in range(g, g + wide):
             advance(
                 (gates + k * GROUP, size.gate_row), (room.c + k * VECTOR, size.c_row), (h_new + k * VECTOR, h_new_row),
-                active, vectors_of(size, k), k, special, like,
+                active, last if k + 1 == g + wide else 4, k, special, like,
             )  # fmt: skip
     if size.p_groups != 0:
         if size.p_operand != 0:

@@ -140,12 +140,6 @@ def sizes_of(typingctx, layer):
     return kind(types.int64), codegen
 
 
-@inline
-def vectors_of(size, group):
-    """How many vectors the gates of a group fill."""
-    return size.last if group + 1 == size.groups else 4
-
-
 # ---- a layer's block -------------------------------------------------------------------------------
 
 

@@ -145,8 +145,10 @@ def products(kind, start, to, groups, last, weights, rows, count):
 
 @inline
 def products_here(kind, start, to, groups, last, weights, rows, count):
-    """`products` where one row is too short a job to be worth a call."""
-    if count == 1 and groups == 2:
+    """`products` for one group, or for two of one row, which is too short a job to be worth a call."""
+    if count > 1:
+        products(kind, start, to, groups, last, weights, rows, count)
+    elif groups == 2:
         multiply_add(kind, start, to, weights, rows, count, 1, 8)
     else:
-        products(kind, start, to, groups, last, weights, rows, count)
+        multiply_add(kind, start, to, weights, rows, count, 1, 4)

@@ -5,7 +5,7 @@ import numpy as np
 from fastcell._jit import inline, kernel
 from fastcell.lstm.gates import activation, clamp, special_of
 from fastcell.lstm.kernels import NONE
-from fastcell.lstm.layout import GROUP, VECTOR, of_layer, part_of, sizes_of, vectors_of
+from fastcell.lstm.layout import GROUP, VECTOR, of_layer, part_of, sizes_of
 from fastcell.lstm.products import operand_at, products, sums_of
 from fastcell.simd.vector import address, fma, load, size_of, store, store_scalar
 
@@ -36,7 +36,7 @@ def lstm_gates(layer, x, h, c, out, room, kind):
         for k in range(size.groups):
             place, part = n * size.c_row + k * VECTOR, len(x) * size.c_row
             before = address(c) + place
-            apart = vectors_of(size, k) * (VECTOR // 4)
+            apart = VECTOR // 4 * (size.last if k + 1 == size.groups else 4)
             _finish((gates + k * GROUP, apart), before, before + part, address(out) + place, part, k, special, like)
 
 
