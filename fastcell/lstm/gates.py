@@ -65,7 +65,8 @@ def _advance_shared(gates, c, h, count, vectors, unit, special, like):
         if special is None:
             after, out = _plain(i, f, g, o, before)
         else:
-            p = special[1] + unit * 3 * VECTOR if special[1] != 0 else at
+            _, peephole, _, _ = special
+            p = peephole + unit * 3 * VECTOR if peephole != 0 else at
             p_i, p_f = load_rows(p, 0, count, vectors, like), load_rows(p + VECTOR, 0, count, vectors, like)
             p_o = load_rows(p + 2 * VECTOR, 0, count, vectors, like)
             after, out = _special(i, f, g, o, before, special, p_i, p_f, p_o)
@@ -91,7 +92,8 @@ def advance(gates, c, h, count, vectors, unit, special, like):
         if special is None:
             after, out = _plain(i, f, g, o, load(c_at, like))
         else:
-            p = special[1] + unit * 3 * VECTOR if special[1] != 0 else at
+            _, peephole, _, _ = special
+            p = peephole + unit * 3 * VECTOR if peephole != 0 else at
             p_i, p_f, p_o = load(p, like), load(p + VECTOR, like), load(p + 2 * VECTOR, like)
             after, out = _special(i, f, g, o, load(c_at, like), special, p_i, p_f, p_o)
         store(c_at, after)

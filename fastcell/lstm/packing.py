@@ -119,7 +119,7 @@ def _parts(
         if size.last < 4:
             units, K = size.last * lanes // 4, weight.shape[1]
             dense = np.zeros((4 * lanes, K), dtype)
-            dense[: 4 * units] = grouped[-1, :, :units].reshape(-1, K)
+            dense[: 4 * units] = grouped[-1, :, :units].reshape(4 * units, K)
             grouped[-1] = dense.reshape(4, lanes, K)
         return grouped
 
