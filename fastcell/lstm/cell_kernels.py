@@ -27,7 +27,7 @@ WRONG_X, WRONG_H, WRONG_C, WRONG_LAYOUT, OVERLAP = 1, 2, 3, 4, 5
 
 @inline
 def _row_bytes(size):
-    """Scratch of a row: operands, tail of c, gates of two groups, new h before and after a projection, two addresses."""
+    """Scratch of a row: tail of c, gates of two groups, new h before and after projection, operands, two addresses."""
     returned = size.h_row if size.p_groups != 0 else 0
     return size.x_operand + size.h_operand + size.p_operand + VECTOR + 2 * GROUP + size.c_row + returned + 16
 
@@ -65,12 +65,8 @@ def step_rows(x, h, c, room, block, layer, special, kind):
             wide = min(many, size.groups - g)
             last = size.last if g + wide == size.groups else 4
             start, sums = (bias + g * GROUP, NONE), (gates, np.int64(GROUP))
-            products_here(
-                kind, start, sums, wide, last, (w_x[0] + g * w_x[1], w_x[1], w_x[2]), (x_table, NONE), count
-            )
-            products_here(
-                kind, sums, sums, wide, last, (w_h[0] + g * w_h[1], w_h[1], w_h[2]), (h_table, NONE), count
-            )
+            products_here(kind, start, sums, wide, last, (w_x[0] + g * w_x[1], w_x[1], w_x[2]), (x_table, NONE), count)
+            products_here(kind, sums, sums, wide, last, (w_h[0] + g * w_h[1], w_h[1], w_h[2]), (h_table, NONE), count)
             for k in range(g, g + wide):
                 here = gates + (k - g) * GROUP, np.int64(GROUP)
                 c_k, h_k = (c[0] + first * c[2] + k * VECTOR, c[2]), (new + k * VECTOR, size.c_row)

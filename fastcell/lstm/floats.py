@@ -25,7 +25,8 @@ def _multiply(tile: Tile, dtype: types.Type) -> None:
     size = dtype.bitwidth // 8
     with tile.loop(tile.count) as k:
         for r, v, value, weight in tile.pairs(
-            lambda r: tile.broadcast(tile.plus(tile.x[r], k, size), dtype), lambda v: tile.load(tile.gate(v, k), tile.sum)
+            lambda r: tile.broadcast(tile.plus(tile.x[r], k, size), dtype),
+            lambda v: tile.load(tile.gate(v, k), tile.sum),
         ):
             tile.add_product(r, v, weight, value)
 

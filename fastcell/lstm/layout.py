@@ -1,9 +1,9 @@
 """Where everything lies: a layer's weights in one block of memory, and the scratch of a call. All sizes are here.
 
 Vectors run over hidden units: a group is as many units as fill a register (lanes); its four gates i, f, g, o lie
-side by side, a vector each. Where units are left over the last group has fewer: its gates follow each other without a gap
-and fill the first one, two or three of its four vectors by quarters; what is left is padded with units of weight zero.
-Kernels get the addresses of two blocks, a layer's and a call's; both begin with a header of 64-bit words that
+side by side, a vector each. Where units are left over the last group has fewer, in quarters of a vector: its gates
+follow each other without a gap and fill the first one, two or three of its four vectors; units of weight zero fill up a
+quarter. Kernels get the addresses of two blocks, a layer's and a call's; both begin with a header of 64-bit words that
 `of_layer` and `of_call` read by name.
 """
 

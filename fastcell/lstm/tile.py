@@ -84,8 +84,9 @@ class Tile:
         return _splat(self.builder, vector, self.load(at, _llvm(vector).element, align))
 
     def pairs(self, value: Any, weight: Any) -> Iterator[Any]:
-        """Row, vector, value(row), weight(vector) of each sum. Those that are fewer are read once and kept, the others come
-        one at a time: no more registers hold them.
+        """Row, vector, value(row), weight(vector) of each sum: what is fewer is read first, the others one at a time.
+
+        So the sums leave registers enough.
         """
         rows, vectors = range(len(self.rows)), range(self.vectors)
         if len(rows) > len(vectors):

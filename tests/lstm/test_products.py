@@ -47,7 +47,7 @@ def _products(start, to, groups, last, weights, table, count, kind):
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("last", [1, 2, 3, 4])
 def test_products_of_a_last_group_of_fewer_vectors(last, dtype):
-    """In place, as h's products are: rows of a tile that are not there must not add twice. Nothing beside is written."""
+    """In place, as h's products are: what stands for rows that are not there adds once. Nothing beside is written."""
     lanes, steps = VECTOR_BITS // (8 * np.dtype(dtype).itemsize), 5
     rng = np.random.default_rng(last)
     for groups, count in itertools.product((1, 2, 3), range(1, 15)):
