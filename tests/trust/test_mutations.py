@@ -135,8 +135,8 @@ MUTANTS = {
     "a cell's h is written before all gates have read it": Mutant(
         "cell",
         CELL,
-        "                _advance(here, c_k, h_k, count, size, k, last if k + 1 == g + wide else 4, room, more, like)\n",
-        "                _advance(here, c_k, h_k, count, size, k, last if k + 1 == g + wide else 4, room, more, like)\n"
+        "last if k + 1 == g + wide else 4, room, more, like)\n",
+        "last if k + 1 == g + wide else 4, room, more, like)\n"
         "            for r in range(count):\n"
         "                units = min((g + wide) * (VECTOR // size_of(like)), size.hidden)\n"
         "                copy_values(new + r * size.c_row, h[0] + (first + r) * h[2], units, like)\n",
