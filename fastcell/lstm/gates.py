@@ -80,7 +80,8 @@ def _advance_shared(gates, c, h, count, vectors, unit, special, like):
 def advance(gates, c, h, count, vectors, unit, special, like):
     """c = f * c + i * g and h = o * tanh(c), for a group's units in `count` rows.
 
-    gates, c, h: address of the first row's, bytes from row to row.  vectors: that the four gates fill.
+    gates, c, h: address of the first row's, bytes from row to row.  vectors: that the four gates fill. Of one or two
+    no more is read or written than the units have; of three or four, whole vectors of each.
     """
     if vectors < 3:
         _advance_shared(gates, c, h, count, vectors, unit, special, like)

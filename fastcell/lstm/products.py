@@ -117,8 +117,8 @@ def products(kind, start, to, groups, last, weights, rows, count):
                 (weights[0] + g * weights[1], weights[1], weights[2]), rows, count, 1, 8,
             )  # fmt: skip
             g += 2
-    tall = TILE if last == 4 else _TALL_3 if last == 3 else _TALL_2 if last == 2 else _TALL_1
-    if 4 * count > tall * last and last < 4:  # else whole groups take no longer
+    tall = _TALL_1 if last == 1 else _TALL_2 if last == 2 else _TALL_3
+    if last < 4 and 4 * count > tall * last:  # else a whole group takes no longer
         groups -= 1
         at, row = groups * GROUP, 0
         while row < count:
