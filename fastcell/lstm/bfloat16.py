@@ -97,13 +97,13 @@ def multiply(tile: Tile) -> None:
 
 def _native(tile: Tile, k: Any) -> None:
     builder, kind = tile.builder, ir.VectorType(_Bfloat(), VECTOR // 2)
-    values = [builder.bitcast(tile.broadcast(tile.plus(x, k, 4), types.int32), kind) for x in tile.x]
-    for v in range(tile.vectors):
-        weight = tile.load(tile.gate(v, k), kind)
-        for r, value in enumerate(values):
-            place = tile.sums[r, v]
-            args = [builder.load(place), weight, value]
-            builder.store(_call(builder, f"llvm.x86.avx512bf16.dpbf16ps.{8 * VECTOR}", tile.sum, args), place)
+    for r, v, value, weight in tile.pairs(
+        lambda r: builder.bitcast(tile.broadcast(tile.plus(tile.x[r], k, 4), types.int32), kind),
+        lambda v: tile.load(tile.gate(v, k), kind),
+    ):
+        place = tile.sums[r, v]
+        args = [builder.load(place), weight, value]
+        builder.store(_call(builder, f"llvm.x86.avx512bf16.dpbf16ps.{8 * VECTOR}", tile.sum, args), place)
 
 
 def _plain(tile: Tile, k: Any) -> None:
@@ -111,8 +111,12 @@ def _plain(tile: Tile, k: Any) -> None:
     builder, kind = tile.builder, ir.VectorType(ir.IntType(32), LANES)
     upper = ir.Constant(kind, [-65536] * LANES)
     for half in range(2):
-        values = [tile.broadcast(tile.plus(tile.plus(x, k, 8), 4 * half), types.float32) for x in tile.x]
-        for v in range(tile.vectors):
-            weight = builder.and_(tile.load(tile.gate(v, k, first=-2 * half), kind, 2), upper)
-            for r, value in enumerate(values):
-                tile.add_product(r, v, builder.bitcast(weight, tile.sum), value)
+
+        def value(r: int, first: int = 4 * half) -> Any:
+            return tile.broadcast(tile.plus(tile.plus(tile.x[r], k, 8), first), types.float32)
+
+        def weight(v: int, first: int = -2 * half) -> Any:
+            return builder.bitcast(builder.and_(tile.load(tile.gate(v, k, first=first), kind, 2), upper), tile.sum)
+
+        for r, v, x, w in tile.pairs(value, weight):
+            tile.add_product(r, v, w, x)

@@ -15,7 +15,7 @@ from fastcell._jit import inline, kernel
 from fastcell.lstm.gates import advance, special_of
 from fastcell.lstm.kernels import NONE, copy_values
 from fastcell.lstm.layout import GROUP, VECTOR, of_layer, part_of, sizes_of
-from fastcell.lstm.products import operand_at, products, sums_of
+from fastcell.lstm.products import operand_at, products, products_here, sums_of
 from fastcell.simd.vector import load, load_first, scratch, size_of, store, store_first, store_scalar
 
 STACK = 1 << 15
@@ -27,21 +27,21 @@ WRONG_X, WRONG_H, WRONG_C, WRONG_LAYOUT, OVERLAP = 1, 2, 3, 4, 5
 
 @inline
 def _row_bytes(size):
-    """Scratch of one row: operands, the gates of two groups, new h before and after a projection, two addresses."""
+    """Scratch of a row: tail of c, gates of two groups, new h before and after projection, operands, two addresses."""
     returned = size.h_row if size.p_groups != 0 else 0
-    return size.x_operand + size.h_operand + size.p_operand + 2 * GROUP + size.c_row + returned + 16
+    return size.x_operand + size.h_operand + size.p_operand + VECTOR + 2 * GROUP + size.c_row + returned + 16
 
 
 @kernel
 def step_rows(x, h, c, room, block, layer, special, kind):
     """One step of rows in place, x: (rows, I)  h: (rows, R)  c: (rows, H), as `_look` tells of them.
 
-    room: scratch for `block` rows, as `_row_bytes` has it, after a vector for the tail of c.
+    room: scratch for `block` rows, as `_row_bytes` has it.
     """
     more = None if special is None else special_of(layer)
     like = sums_of(kind)
     size = sizes_of(layer)
-    gates = room + VECTOR
+    gates = room + block * VECTOR
     new = gates + 2 * block * GROUP
     back = new + block * size.c_row
     x_operands = back + (block * size.h_row if size.p_groups != 0 else 0)
@@ -63,13 +63,14 @@ def step_rows(x, h, c, room, block, layer, special, kind):
         many = 2 if count == 1 else 1
         for g in range(0, size.groups, many):
             wide = min(many, size.groups - g)
+            last = size.last if g + wide == size.groups else 4
             start, sums = (bias + g * GROUP, NONE), (gates, np.int64(GROUP))
-            products(kind, start, sums, wide, (w_x[0] + g * w_x[1], w_x[1], w_x[2]), (x_table, NONE), count)
-            products(kind, sums, sums, wide, (w_h[0] + g * w_h[1], w_h[1], w_h[2]), (h_table, NONE), count)
-            for r in range(count):
-                for k in range(g, g + wide):
-                    c_r, h_new = c[0] + (first + r) * c[2], new + r * size.c_row + k * VECTOR
-                    _advance(gates + (r + k - g) * GROUP, c_r, h_new, k, size.hidden, room, more, like)
+            products_here(kind, start, sums, wide, last, (w_x[0] + g * w_x[1], w_x[1], w_x[2]), (x_table, NONE), count)
+            products_here(kind, sums, sums, wide, last, (w_h[0] + g * w_h[1], w_h[1], w_h[2]), (h_table, NONE), count)
+            for k in range(g, g + wide):
+                here = gates + (k - g) * GROUP, np.int64(GROUP)
+                c_k, h_k = (c[0] + first * c[2] + k * VECTOR, c[2]), (new + k * VECTOR, size.c_row)
+                _advance(here, c_k, h_k, count, size, k, last if k + 1 == g + wide else 4, room, more, like)
         if size.p_groups != 0:
             for r in range(count):
                 floor, h_new = of_layer(layer, "p_floor"), new + r * size.c_row
@@ -78,23 +79,26 @@ def step_rows(x, h, c, room, block, layer, special, kind):
                 )
             w_p = part_of(layer, "w_p"), of_layer(layer, "w_p_group"), size.hidden
             zeros, to = (part_of(layer, "zeros"), NONE), (back, size.h_row)
-            products(kind, zeros, to, size.p_groups, w_p, (h_table, NONE), count)
+            products(kind, zeros, to, size.p_groups, size.p_last, w_p, (h_table, NONE), count)
         for r in range(count):
             source = back + r * size.h_row if size.p_groups != 0 else new + r * size.c_row
             copy_values(source, h[0] + (first + r) * h[2], size.returned, like)
 
 
 @inline
-def _advance(gates, c, h_new, k, hidden, tail, special, like):
-    """`advance` for the k-th group of a row of the caller's c, which may end before the vector does."""
-    at = c + k * VECTOR
-    left = hidden - k * (VECTOR // size_of(like))
-    if left * size_of(like) < VECTOR:
-        store(tail, load_first(at, like, left))
-        advance(gates, tail, h_new, k, special, like)
-        store_first(at, load(tail, like), left)
-    else:
-        advance(gates, at, h_new, k, special, like)
+def _advance(gates, c, h_new, count, size, k, vectors, tails, special, like):
+    """`advance` for the k-th group of rows of the caller's c, which may end before what the group has room for."""
+    left = size.hidden - k * (VECTOR // size_of(like))
+    touched = VECTOR if vectors == 3 else vectors * (VECTOR // 4)
+    whole = left * size_of(like) >= touched
+    at = c if whole else (tails, np.int64(VECTOR))
+    if not whole:
+        for r in range(count):
+            store(tails + r * VECTOR, load_first(c[0] + r * c[1], like, left))
+    advance(gates, at, h_new, count, vectors, k, special, like)
+    if not whole:
+        for r in range(count):
+            store_first(c[0] + r * c[1], load(tails + r * VECTOR, like), left)
 
 
 def numbers_of(context, builder, kind, array, axes):
@@ -168,7 +172,7 @@ def check(x, h, c, sizes, itemsize):
 def step_arrays(x, h, c, layer, special, kind):
     """One step of the rows of x, h and c, which are checked, in place."""
     a_row = _row_bytes(sizes_of(layer))
-    needed = 64 + VECTOR + a_row
+    needed = 64 + a_row
     if needed <= STACK:
         block = 1 if x[1] == 1 else min((STACK - needed) // a_row + 1, 64)
         room = (scratch(STACK) + 63) // 64 * 64

@@ -24,11 +24,11 @@ def operand(kind, source, to, count, floor):
 def _multiply(tile: Tile, dtype: types.Type) -> None:
     size = dtype.bitwidth // 8
     with tile.loop(tile.count) as k:
-        values = [tile.broadcast(tile.plus(x, k, size), dtype) for x in tile.x]
-        for v in range(tile.vectors):
-            weight = tile.load(tile.gate(v, k), tile.sum)
-            for r, value in enumerate(values):
-                tile.add_product(r, v, weight, value)
+        for r, v, value, weight in tile.pairs(
+            lambda r: tile.broadcast(tile.plus(tile.x[r], k, size), dtype),
+            lambda v: tile.load(tile.gate(v, k), tile.sum),
+        ):
+            tile.add_product(r, v, weight, value)
 
 
 def multiply_single(tile: Tile) -> None:

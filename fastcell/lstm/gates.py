@@ -1,9 +1,10 @@
 """The gates of a cell: from sums to the new c and h."""
 
-from fastcell._jit import inline
-from fastcell.lstm.layout import of_layer, part_of
+from fastcell._jit import helper, inline
+from fastcell.lstm.layout import VECTOR, of_layer, part_of
 from fastcell.simd.activations import activate, sigmoid, sigmoid_parts, tanh_parts
-from fastcell.simd.vector import FLOAT64, fma, load, load_scalar, select, size_of, store, width
+from fastcell.simd.tiles import load_rows, store_rows
+from fastcell.simd.vector import FLOAT64, fma, load, load_scalar, select, store
 
 
 @inline
@@ -30,26 +31,71 @@ def activation(x, activations, which):
 
 
 @inline
-def advance(gates, c_at, h_at, unit, special, like):
-    """c = f * c + i * g and h = o * tanh(c), for the units of one vector in one row."""
-    v = width(like) * size_of(like)
-    i, f, g, o = load(gates, like), load(gates + v, like), load(gates + 2 * v, like), load(gates + 3 * v, like)
-    c = load(c_at, like)
-    if special is None:
-        (i, i_part), (g, g_part) = sigmoid_parts(i), tanh_parts(g)
-        c = fma(sigmoid(f), c, (i * g) / (i_part * g_part))
-        store(c_at, c)
-        (o, o_part), (h, h_part) = sigmoid_parts(o), tanh_parts(c)
-        store(h_at, (o * h) / (o_part * h_part))
-    else:
-        activations, peephole, clip, coupled = special
-        at = peephole + unit * 3 * v
-        if peephole != 0:
-            i, f = fma(load(at, like), c, i), fma(load(at + v, like), c, f)
-        i = activation(clamp(i, clip), activations, 0)
-        f = 1.0 - i if coupled else activation(clamp(f, clip), activations, 0)
-        c = fma(f, c, i * activation(clamp(g, clip), activations, 1))
-        if peephole != 0:
-            o = fma(load(at + 2 * v, like), c, o)
-        store(c_at, c)
-        store(h_at, activation(clamp(o, clip), activations, 0) * activation(c, activations, 2))
+def _plain(i, f, g, o, c):
+    """The new c and h."""
+    (i, i_part), (g, g_part) = sigmoid_parts(i), tanh_parts(g)
+    c = fma(sigmoid(f), c, (i * g) / (i_part * g_part))
+    (o, o_part), (h, h_part) = sigmoid_parts(o), tanh_parts(c)
+    return c, (o * h) / (o_part * h_part)
+
+
+@inline
+def _special(i, f, g, o, c, special, p_i, p_f, p_o):
+    """The new c and h; p_i, p_f, p_o: peepholes, if there are any."""
+    activations, peephole, clip, coupled = special
+    if peephole != 0:
+        i, f = fma(p_i, c, i), fma(p_f, c, f)
+    i = activation(clamp(i, clip), activations, 0)
+    f = 1.0 - i if coupled else activation(clamp(f, clip), activations, 0)
+    c = fma(f, c, i * activation(clamp(g, clip), activations, 1))
+    if peephole != 0:
+        o = fma(p_o, c, o)
+    return c, activation(clamp(o, clip), activations, 0) * activation(c, activations, 2)
+
+
+@helper
+def _advance_shared(gates, c, h, count, vectors, unit, special, like):
+    """`advance` for a group of one or two vectors: four or two rows at once."""
+    (at, row), (c_at, c_row), (h_at, h_row) = gates, c, h
+    v, rows = vectors * (VECTOR // 4), 4 if vectors == 1 else 2
+    while count > 0:
+        i, f = load_rows(at, row, count, vectors, like), load_rows(at + v, row, count, vectors, like)
+        g, o = load_rows(at + 2 * v, row, count, vectors, like), load_rows(at + 3 * v, row, count, vectors, like)
+        before = load_rows(c_at, c_row, count, vectors, like)
+        if special is None:
+            after, out = _plain(i, f, g, o, before)
+        else:
+            _, peephole, _, _ = special
+            p = peephole + unit * 3 * VECTOR if peephole != 0 else at
+            p_i, p_f = load_rows(p, 0, count, vectors, like), load_rows(p + VECTOR, 0, count, vectors, like)
+            p_o = load_rows(p + 2 * VECTOR, 0, count, vectors, like)
+            after, out = _special(i, f, g, o, before, special, p_i, p_f, p_o)
+        store_rows(c_at, c_row, count, vectors, after)
+        store_rows(h_at, h_row, count, vectors, out)
+        at, c_at, h_at = at + rows * row, c_at + rows * c_row, h_at + rows * h_row
+        count -= rows
+
+
+@inline
+def advance(gates, c, h, count, vectors, unit, special, like):
+    """c = f * c + i * g and h = o * tanh(c), for a group's units in `count` rows.
+
+    gates, c, h: address of the first row's, bytes from row to row.  vectors: that the four gates fill. Of one or two
+    no more is read or written than the units have; of three or four, whole vectors of each.
+    """
+    if vectors < 3:
+        _advance_shared(gates, c, h, count, vectors, unit, special, like)
+        return
+    v = vectors * (VECTOR // 4)
+    for r in range(count):
+        at, c_at = gates[0] + r * gates[1], c[0] + r * c[1]
+        i, f, g, o = load(at, like), load(at + v, like), load(at + 2 * v, like), load(at + 3 * v, like)
+        if special is None:
+            after, out = _plain(i, f, g, o, load(c_at, like))
+        else:
+            _, peephole, _, _ = special
+            p = peephole + unit * 3 * VECTOR if peephole != 0 else at
+            p_i, p_f, p_o = load(p, like), load(p + VECTOR, like), load(p + 2 * VECTOR, like)
+            after, out = _special(i, f, g, o, load(c_at, like), special, p_i, p_f, p_o)
+        store(c_at, after)
+        store(h[0] + r * h[1], out)

@@ -133,13 +133,13 @@ def multiply(tile: Tile) -> None:
         left = builder.select(builder.icmp_signed("<", left, tile.constant(BLOCK)), left, tile.constant(BLOCK))
         rows = [tile.plus(tile.plus(x, 4), first, 4 // TOGETHER) for x in tile.x]
         with tile.loop(builder.udiv(tile.plus(left, TOGETHER - 1), tile.constant(TOGETHER))) as k:
-            values = [tile.broadcast(tile.plus(row, k, 4), types.int32) for row in rows]
-            for v in range(tile.vectors):
-                at = tile.plus(tile.plus(groups[v // 4], k, _STEP), _FRONT + v % 4 * (_STEP // 4))
-                weight = tile.load(at, ir.VectorType(ir.IntType(8), _STEP // 4), 1)
-                for r, value in enumerate(values):
-                    place = sums[r, v]
-                    builder.store(_dot(builder, builder.load(place), value, weight), place)
+            places = [tile.plus(group, k, _STEP) for group in groups]
+            bytes_of = ir.VectorType(ir.IntType(8), _STEP // 4)
+            for r, v, value, weight in tile.pairs(
+                lambda r: tile.broadcast(tile.plus(rows[r], k, 4), types.int32),
+                lambda v: tile.load(tile.plus(places[v // 4], _FRONT + v % 4 * (_STEP // 4)), bytes_of, 1),
+            ):
+                builder.store(_dot(builder, builder.load(sums[r, v]), value, weight), sums[r, v])
         for v in range(tile.vectors):
             scale = tile.load(tile.plus(groups[v // 4], v % 4 * VECTOR), tile.sum)
             for r, row in enumerate(scales):

@@ -9,10 +9,10 @@ the two a gate waits in the cache, which costs little beside its fma and keeps t
 
 import numpy as np
 
-from fastcell._jit import inline, kernel
+from fastcell._jit import helper, inline, kernel
 from fastcell.lstm.gates import advance, special_of
 from fastcell.lstm.layout import GROUP, VECTOR, of_call, of_layer, part_of, place, rooms, sizes_of
-from fastcell.lstm.products import operand, operand_at, products, sums_of
+from fastcell.lstm.products import operand, operand_at, products, products_here, sums_of
 from fastcell.simd.vector import (
     INT8,
     INT64,
@@ -110,7 +110,7 @@ def lstm_layer(layer, special, call, begin, last, block, stretch, kind):
             ahead = min(max(stretch // count, 1), longest - s)
             filled = _gather(layer, call, size, room, first, active, s, s + ahead, kind)
             products(
-                kind, (part_of(layer, "bias"), NONE), (room.gates, size.gate_row), size.groups,
+                kind, (part_of(layer, "bias"), NONE), (room.gates, size.gate_row), size.groups, size.last,
                 (part_of(layer, "w_x"), of_layer(layer, "w_x_group"), size.inputs), (room.x_table, NONE), filled,
             )  # fmt: skip
             gates = room.gates
@@ -147,7 +147,7 @@ def _begin(layer, size, room, r, h, kind):
     _copy_row(part_of(layer, "first_c"), room.c + r * size.c_row, size.c_row, like)
 
 
-@inline
+@helper
 def _load_states(layer, call, size, room, first, count, kind):
     like = sums_of(kind)
     for r in range(count):
@@ -162,7 +162,7 @@ def _load_states(layer, call, size, room, first, count, kind):
         store_scalar(room.p_table + r * 8, full if size.p_operand == 0 else room.p_operands + r * size.p_operand)
 
 
-@inline
+@helper
 def _gather(layer, call, size, room, first, active, s, end, kind):
     """Tell the products where the operands of x are, steps s to end of each row that has them; returns how many."""
     x = place(call, of_layer(layer, "source"))
@@ -194,16 +194,17 @@ def _step(layer, special, call, size, room, first, active, q, gates, block, kind
     for piece in range(pieces):  # alternate steps visit the groups in opposite order: the cache holds the last ones
         g = many * (pieces - 1 - piece if q & 1 else piece)
         wide = min(many, size.groups - g)
+        last = size.last if g + wide == size.groups else 4
         here = gates + g * GROUP, size.gate_row
-        products(
-            kind, here, here, wide, (w_h + g * group_bytes, group_bytes, size.returned), (room.h_table, old), active
+        products_here(
+            kind, here, here, wide, last, (w_h + g * group_bytes, group_bytes, size.returned), (room.h_table, old),
+            active,
         )  # fmt: skip
-        for r in range(active):
-            for k in range(g, g + wide):
-                advance(
-                    gates + r * size.gate_row + k * GROUP, room.c + r * size.c_row + k * VECTOR,
-                    h_new + r * h_new_row + k * VECTOR, k, special, like,
-                )  # fmt: skip
+        for k in range(g, g + wide):
+            advance(
+                (gates + k * GROUP, size.gate_row), (room.c + k * VECTOR, size.c_row), (h_new + k * VECTOR, h_new_row),
+                active, last if k + 1 == g + wide else 4, k, special, like,
+            )  # fmt: skip
     if size.p_groups != 0:
         if size.p_operand != 0:
             for r in range(active):
@@ -212,7 +213,7 @@ def _step(layer, special, call, size, room, first, active, q, gates, block, kind
                     of_layer(layer, "p_floor"),
                 )  # fmt: skip
         products(
-            kind, (part_of(layer, "zeros"), NONE), (room.h + new, size.h_row), size.p_groups,
+            kind, (part_of(layer, "zeros"), NONE), (room.h + new, size.h_row), size.p_groups, size.p_last,
             (part_of(layer, "w_p"), of_layer(layer, "w_p_group"), size.hidden), (room.p_table, NONE), active,
         )  # fmt: skip
     y = place(call, of_layer(layer, "to"))
@@ -238,7 +239,7 @@ def _reset(layer, call, size, room, first, active, q, old, kind):
             _h_operand(layer, size, room, r, h, kind)
 
 
-@inline
+@helper
 def _store_states(layer, call, size, room, first, count, kind):
     """Write the final states, and zeros where y has steps after a row's end."""
     like = sums_of(kind)

@@ -1,8 +1,10 @@
 """Where everything lies: a layer's weights in one block of memory, and the scratch of a call. All sizes are here.
 
-Vectors run over hidden units: a group is as many units as fill a register (lanes), padded with units of weight zero.
-The four gates i, f, g, o of a group lie side by side. Kernels get the addresses of two blocks, a layer's and a call's;
-both begin with a header of 64-bit words that `of_layer` and `of_call` read by name.
+Vectors run over hidden units: a group is as many units as fill a register (lanes); its four gates i, f, g, o lie
+side by side, a vector each. Where units are left over the last group has fewer, in quarters of a vector: its gates
+follow each other without a gap and fill the first one, two or three of its four vectors; units of weight zero fill up a
+quarter. Kernels get the addresses of two blocks, a layer's and a call's; both begin with a header of 64-bit words that
+`of_layer` and `of_call` read by name.
 """
 
 from collections.abc import Sequence
@@ -38,8 +40,11 @@ class Sizes(NamedTuple):
     returned: int
     """Values of h that return: H, or P with a projection."""
     groups: int
+    last: int
+    """Vectors that the last group fills: 4, or fewer."""
     p_groups: int
     """Groups of the projection, 0 without."""
+    p_last: int
     gate_row: int
     c_row: int
     h_row: int
@@ -53,10 +58,13 @@ def sizes(inputs: int, hidden: int, projection: int, itemsize: int, operand: Any
     """Of a layer; `operand(count)` is how many bytes its arithmetic makes of so many values."""
     groups = ceil_div(hidden * itemsize, VECTOR)
     p_groups = ceil_div(projection * itemsize, GROUP)
+    last = ceil_div(4 * (hidden * itemsize % VECTOR), VECTOR) or 4
+    p_last = ceil_div(projection * itemsize % GROUP, VECTOR) or 4
     h_row = p_groups * GROUP if projection else groups * VECTOR
     returned = projection or hidden
     operands = operand(inputs), operand(returned), operand(hidden) if projection else 0
-    return Sizes(inputs, hidden, returned, groups, p_groups, groups * GROUP, groups * VECTOR, h_row, *operands)
+    rows = groups * GROUP, groups * VECTOR, h_row
+    return Sizes(inputs, hidden, returned, groups, last, p_groups, p_last, *rows, *operands)
 
 
 # ---- headers ---------------------------------------------------------------------------------------

@@ -113,9 +113,19 @@ def _parts(
         padded[:, :H] = weight.reshape(many, H, K)
         return padded.reshape(many, size.groups, lanes, K).transpose(1, 0, 2, 3)
 
+    def sums(weight: Array) -> Array:
+        """The four gates (4 * H, K) as (groups, 4, lanes, K), those of a last group of fewer units without gaps."""
+        grouped = gates(weight, 4)
+        if size.last < 4:
+            units, K = size.last * lanes // 4, weight.shape[1]
+            dense = np.zeros((4 * lanes, K), dtype)
+            dense[: 4 * units] = grouped[-1, :, :units].reshape(4 * units, K)
+            grouped[-1] = dense.reshape(4, lanes, K)
+        return grouped
+
     def packed(name: str) -> Array:
         scale = scales.get(name + end)
-        return pack(gates(weights[name + end], 4), None if scale is None else gates(scale[:, None], 4)[..., 0])
+        return pack(sums(weights[name + end]), None if scale is None else sums(scale[:, None])[..., 0])
 
     both = [weights[name + end] for name in ("bias_ih", "bias_hh") if name + end in weights]
     first_h, first_c = np.zeros(size.h_row // dtype.itemsize, dtype), np.zeros(size.c_row // dtype.itemsize, dtype)
@@ -124,7 +134,7 @@ def _parts(
     parts = {
         "w_x": packed("weight_ih"),
         "w_h": packed("weight_hh"),
-        "bias": np.ascontiguousarray(gates(sum(both, np.zeros(4 * H, dtype))[:, None], 4)),
+        "bias": np.ascontiguousarray(sums(sum(both, np.zeros(4 * H, dtype))[:, None])),
         "first_h": first_h,
         "first_c": first_c,
     }

@@ -7,7 +7,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
-from fastcell._jit import inline, overloaded
+from fastcell._jit import helper, inline, overloaded
 from fastcell.lstm.arithmetic import of_kind
 from fastcell.lstm.layout import GROUP, TILE
 from fastcell.lstm.tile import Tile
@@ -44,78 +44,111 @@ def sums_of(typingctx, kind):
     return dtype(kind), codegen
 
 
+def _emit(builder, kind, args, rows, vectors):
+    """The code of a tile; args: those of `multiply_add`."""
+    arithmetic = of_kind(kind)
+    (start, start_row), (to, to_row), (w, w_group, count), (table, offset) = (
+        cgutils.unpack_tuple(builder, part) for part in args[1:5]
+    )
+    tile = Tile(builder, from_dtype(np.dtype(arithmetic.sums)), rows, vectors, count, args[5])
+    tile.begin(w, w_group, table, offset, start, start_row)
+    arithmetic.multiply(tile)
+    tile.end(to, to_row)
+
+
 @intrinsic(prefer_literal=True)
-def multiply_add(typingctx, kind, start, to, weights, rows_at, rows, groups):
+def multiply_add(typingctx, kind, start, to, weights, rows_at, there, rows, vectors):
     """to[r, g] = start[r, g] + sum over k of weights[g, k] * rows[r][k], k upward, each sum by itself.
 
     start, to: address, bytes from row to row; an element is the four vectors of a group. weights: address, bytes from
     group to group, values of a row. rows_at: the address of a table of addresses, one for each row's operands, and
-    what to add to them. `rows` and `groups` are literals: 4 * rows * groups sums stay in registers.
+    what to add to them. `rows` and `vectors`, 4 for each group or the first 1 to 3 of one, are literals: rows * vectors
+    sums stay in registers. there: how many of the rows there are, which may be fewer where vectors are.
     """
-    arithmetic, n, m = of_kind(kind), rows.literal_value, groups.literal_value
-    dtype = from_dtype(np.dtype(arithmetic.sums))
 
     def codegen(context, builder, sig, args):
-        (start, start_row), (to, to_row), (w, w_group, count), (table, offset) = (
-            cgutils.unpack_tuple(builder, part) for part in args[1:5]
-        )
-        tile = Tile(builder, dtype, n, m, count)
-        tile.begin(w, w_group, table, offset, start, start_row)
-        arithmetic.multiply(tile)
-        tile.end(to, to_row)
+        _emit(builder, kind, args, rows.literal_value, vectors.literal_value)
 
-    return types.void(kind, start, to, weights, rows_at, rows, groups), codegen
+    return types.void(kind, start, to, weights, rows_at, types.int64, rows, vectors), codegen
 
 
-@inline
-def _tile(kind, start, to, weights, rows, count):
-    if TILE == 6:
-        if count == 6:
-            multiply_add(kind, start, to, weights, rows, 6, 1)
-            return
-        if count == 5:
-            multiply_add(kind, start, to, weights, rows, 5, 1)
-            return
-        if count == 4:
-            multiply_add(kind, start, to, weights, rows, 4, 1)
-            return
-    if count == 3:
-        multiply_add(kind, start, to, weights, rows, 3, 1)
-    elif count == 2:
-        multiply_add(kind, start, to, weights, rows, 2, 1)
-    elif count == 1:
-        multiply_add(kind, start, to, weights, rows, 1, 1)
+_TALL = {vectors: min(6, 4 * TILE // vectors) for vectors in (1, 2, 3)}
+"""Rows of a tile of fewer vectors than a group has: addresses of more would not stay in registers, either."""
+_TALL_1, _TALL_2, _TALL_3 = _TALL.values()
 
 
-@inline
-def products(kind, start, to, groups, weights, rows, count):
+@intrinsic
+def _multiply_whole(typingctx, kind, start, to, weights, rows_at, there):
+    """`multiply_add` for the rows that are there, at most TILE, and a group."""
+
+    def codegen(context, builder, sig, args):
+        for rows in range(1, TILE + 1):
+            with builder.if_then(builder.icmp_signed("==", args[5], ir.Constant(args[5].type, rows))):
+                _emit(builder, kind, args, rows, 4)
+
+    return types.void(kind, start, to, weights, rows_at, types.int64), codegen
+
+
+@intrinsic
+def _multiply_tall(typingctx, kind, start, to, weights, rows_at, there, vectors):
+    """`multiply_add` for the rows that are there, or the first of them that a tile has, and some vectors of a group."""
+
+    def codegen(context, builder, sig, args):
+        for many, rows in _TALL.items():
+            with builder.if_then(builder.icmp_signed("==", args[6], ir.Constant(args[6].type, many))):
+                _emit(builder, kind, args, rows, many)
+
+    return types.void(kind, start, to, weights, rows_at, types.int64, types.int64), codegen
+
+
+@helper
+def products(kind, start, to, groups, last, weights, rows, count):
     """Add weights times each of `count` rows to `start`, into `to`, for `groups` groups; rows in tiles of equal size.
 
-    start, to, weights, rows: as in `multiply_add`.
+    start, to, weights, rows: as in `multiply_add`. last: how many vectors of the last group are wanted; what comes to
+    stand in its others is nobody's.
     """
     g = 0
     if count == 1:  # two groups at once: a sum need not wait for the one before it
         while g + 2 <= groups:
-            here = g * GROUP
+            at = g * GROUP
             multiply_add(
-                kind, (start[0] + here, start[1]), (to[0] + here, to[1]), _from_group(weights, g), rows, 1, 2
+                kind, (start[0] + at, start[1]), (to[0] + at, to[1]),
+                (weights[0] + g * weights[1], weights[1], weights[2]), rows, count, 1, 8,
             )  # fmt: skip
             g += 2
+    tall = _TALL_1 if last == 1 else _TALL_2 if last == 2 else _TALL_3
+    if last < 4 and 4 * count > tall * last:  # else a whole group takes no longer
+        groups -= 1
+        at, row = groups * GROUP, 0
+        while row < count:
+            _multiply_tall(
+                kind, (start[0] + at + row * start[1], start[1]), (to[0] + at + row * to[1], to[1]),
+                (weights[0] + groups * weights[1], weights[1], weights[2]), (rows[0] + row * 8, rows[1]), count - row,
+                last,
+            )  # fmt: skip
+            row += tall
     tiles = (count + TILE - 1) // TILE
     small = count // max(tiles, 1)
     large = count - small * tiles  # so many tiles have one row more
     while g < groups:
-        row = 0
+        at, row = g * GROUP, 0
         for tile in range(tiles):
             many = small + 1 if tile < large else small
-            _tile(
-                kind, (start[0] + g * GROUP + row * start[1], start[1]), (to[0] + g * GROUP + row * to[1], to[1]),
-                _from_group(weights, g), (rows[0] + row * 8, rows[1]), many,
+            _multiply_whole(
+                kind, (start[0] + at + row * start[1], start[1]), (to[0] + at + row * to[1], to[1]),
+                (weights[0] + g * weights[1], weights[1], weights[2]), (rows[0] + row * 8, rows[1]), many,
             )  # fmt: skip
             row += many
         g += 1
 
 
 @inline
-def _from_group(weights, g):
-    return weights[0] + g * weights[1], weights[1], weights[2]
+def products_here(kind, start, to, groups, last, weights, rows, count):
+    """`products` for one group, or for two of one row, which is too short a job to be worth a call."""
+    if count > 1:
+        products(kind, start, to, groups, last, weights, rows, count)
+    elif groups == 2:
+        multiply_add(kind, start, to, weights, rows, count, 1, 8)
+    else:
+        multiply_add(kind, start, to, weights, rows, count, 1, 4)

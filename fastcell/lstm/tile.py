@@ -1,4 +1,4 @@
-"""A tile of a product: a few rows times the vectors of a group or two, of which every sum stays in a register."""
+"""A tile of a product: a few rows times the vectors of a group or two, or the first of one, each sum in a register."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,33 +18,42 @@ class Tile:
     """What an arithmetic needs to write the loop over a tile's products as LLVM's code.
 
     x: the addresses of the rows' operands.  count: values of a row.  groups: the addresses of the groups' weights.
-    vectors: 4 a group.  sums: where that of each row and vector is; LLVM keeps them in registers if there are as many.
+    vectors: 4 a group, or the first few of one.  sums: where that of each row and vector is; LLVM keeps them in
+    registers if there are as many.
     """
 
-    def __init__(self, builder: Any, dtype: types.Type, rows: int, groups: int, count: Any) -> None:
-        self.builder, self.count, self.vectors = builder, count, 4 * groups
+    def __init__(self, builder: Any, dtype: types.Type, rows: int, vectors: int, count: Any, there: Any) -> None:
+        self.builder, self.count, self.vectors = builder, count, vectors
         self.vector = VectorType(dtype, VECTOR * 8 // dtype.bitwidth)
         self.sum = _llvm(self.vector)
         self.x: list[Any] = []
         self.groups: list[Any] = []
-        self.sums = {(r, v): cgutils.alloca_once(builder, self.sum) for r in range(rows) for v in range(4 * groups)}
+        self.sums = {(r, v): cgutils.alloca_once(builder, self.sum) for r in range(rows) for v in range(vectors)}
+        self.rows = [self.constant(r) for r in range(rows)]
+        if vectors < 4:  # tall: the last row that is there stands for those that are not
+            last = builder.sub(there, self.constant(1))
+            self.rows = [builder.select(builder.icmp_signed("<", r, last), r, last) for r in self.rows]
 
     def begin(self, weights: Any, group: Any, table: Any, offset: Any, start: Any, start_row: Any) -> None:
         """Read the rows' addresses and the sums that products are added to."""
-        rows = 1 + max(r for r, _ in self.sums)
-        self.groups = [self.row(weights, g, group) for g in range(self.vectors // 4)]
-        self.x = [self.builder.add(self.load(self.plus(table, 8 * r), WORD, 8), offset) for r in range(rows)]
+        self.groups = [self.plus(weights, group, g) for g in range((self.vectors + 3) // 4)]
+        self.x = [self.builder.add(self.load(self.plus(table, r, 8), WORD, 8), offset) for r in self.rows]
         for (r, v), place in self.sums.items():
-            self.builder.store(self.load(self.plus(self.row(start, r, start_row), v * VECTOR), self.sum), place)
+            self.builder.store(self.load(self.place(start, r, start_row, v), self.sum), place)
 
     def end(self, to: Any, to_row: Any) -> None:
         """Write the sums."""
         for (r, v), place in self.sums.items():
-            at = _pointer(self.builder, self.plus(self.row(to, r, to_row), v * VECTOR), self.sum)
+            at = _pointer(self.builder, self.place(to, r, to_row, v), self.sum)
             self.builder.store(self.builder.load(place), at).align = 4
+        if self.vectors == 3:  # the last gate is read as a whole vector, part of it from the fourth
+            for r in range(len(self.rows)):
+                at = _pointer(self.builder, self.place(to, r, to_row, 3), self.sum)
+                self.builder.store(ir.Constant(self.sum, None), at).align = 4
 
-    def row(self, base: Any, number: int, stride: Any) -> Any:
-        return self.builder.add(base, self.builder.mul(self.constant(number), stride)) if number else base
+    def place(self, base: Any, r: int, stride: Any, v: int) -> Any:
+        """Where the vector of a sum is."""
+        return self.plus(self.builder.add(base, self.builder.mul(self.rows[r], stride)), v * VECTOR)
 
     def constant(self, number: int) -> Any:
         return ir.Constant(WORD, number)
@@ -73,6 +82,23 @@ class Tile:
         """The value at an address in every lane."""
         vector = VectorType(dtype, VECTOR * 8 // dtype.bitwidth)
         return _splat(self.builder, vector, self.load(at, _llvm(vector).element, align))
+
+    def pairs(self, value: Any, weight: Any) -> Iterator[Any]:
+        """Row, vector, value(row), weight(vector) of each sum: what is fewer is read first, the others one at a time.
+
+        So the sums leave registers enough.
+        """
+        rows, vectors = range(len(self.rows)), range(self.vectors)
+        if len(rows) > len(vectors):
+            kept = [weight(v) for v in vectors]
+            for r in rows:
+                one = value(r)
+                yield from ((r, v, one, kept[v]) for v in vectors)
+        else:
+            kept = [value(r) for r in rows]
+            for v in vectors:
+                one = weight(v)
+                yield from ((r, v, kept[r], one) for r in rows)
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         return _call(self.builder, f"llvm.fma.{_suffix(self.vector)}", self.sum, [a, b, c])

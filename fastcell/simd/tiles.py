@@ -10,10 +10,12 @@ from numba.extending import intrinsic
 from fastcell.simd.vector import (
     VectorType,
     _element,
+    _llvm,
     _load_part,
     _pointer,
     _size,
     _store_part,
+    _width,
 )
 
 
@@ -147,3 +149,49 @@ def load_bytes(typingctx, source, stride, left):
         return _pick(builder, one, one, [8 * (k % 8) + k // 8 for k in range(64)])
 
     return VectorType(types.int8, 64)(types.uintp, types.intp, left), codegen
+
+
+def _row_places(builder: Any, source: Any, stride: Any, there: Any, count: int) -> list[Any]:
+    """Addresses of so many rows; the last one that is there stands for those that are not."""
+    last = builder.sub(there, ir.Constant(there.type, 1))
+    numbers = [ir.Constant(there.type, k) for k in range(count)]
+    numbers = [builder.select(builder.icmp_signed("<", number, last), number, last) for number in numbers]
+    return [builder.add(source, builder.mul(number, stride)) for number in numbers]
+
+
+@intrinsic
+def load_rows(typingctx, source, stride, there, quarters, like):
+    """The first values of two or four rows, `stride` bytes apart, in one vector: of each two quarters of it, or one.
+
+    Where fewer are `there`, the last one stands for the others.
+    """
+    dtype = types.unliteral(like)
+    vector = VectorType(dtype, _width(dtype))
+
+    def codegen(context, builder, sig, args):
+        found = cgutils.alloca_once(builder, _llvm(vector))
+        with builder.if_else(builder.icmp_signed("==", args[3], ir.Constant(args[3].type, 1))) as ways:
+            for way, rows in zip(ways, (4, 2), strict=True):
+                part = VectorType(dtype, max(vector.lanes // rows, 1))
+                with way:
+                    places = _row_places(builder, *args[:3], vector.lanes // part.lanes)
+                    builder.store(_together(builder, [_load_part(builder, part, at, None) for at in places]), found)
+        return builder.load(found)
+
+    return vector(types.uintp, types.intp, types.intp, types.intp, like), codegen
+
+
+@intrinsic
+def store_rows(typingctx, to, stride, there, quarters, vector):
+    """Write a vector as `load_rows` reads it; what stands for a row that is not there must be equal to the last one."""
+
+    def codegen(context, builder, sig, args):
+        with builder.if_else(builder.icmp_signed("==", args[3], ir.Constant(args[3].type, 1))) as ways:
+            for way, rows in zip(ways, (4, 2), strict=True):
+                lanes = max(vector.lanes // rows, 1)
+                with way:
+                    for k, place in enumerate(_row_places(builder, *args[:3], vector.lanes // lanes)):
+                        row = _pick(builder, args[4], args[4], list(range(k * lanes, (k + 1) * lanes)))
+                        _store_part(builder, vector, place, row, None)
+
+    return types.void(types.uintp, types.intp, types.intp, types.intp, vector), codegen

@@ -31,21 +31,25 @@ def lstm_gates(layer, x, h, c, out, room, kind):
         store_scalar(x_table, operand_at(kind, x_n, operands, 0, size.x_operand, size.inputs, 0.0))
         h_operand = operand_at(kind, h_n, operands + size.x_operand, 0, size.h_operand, size.returned, floor)
         store_scalar(h_table, h_operand)
-        products(kind, (part_of(layer, "bias"), NONE), to, size.groups, w_x, (x_table, NONE), 1)
-        products(kind, to, to, size.groups, w_h, (h_table, NONE), 1)
+        products(kind, (part_of(layer, "bias"), NONE), to, size.groups, size.last, w_x, (x_table, NONE), 1)
+        products(kind, to, to, size.groups, size.last, w_h, (h_table, NONE), 1)
         for k in range(size.groups):
             place, part = n * size.c_row + k * VECTOR, len(x) * size.c_row
             before = address(c) + place
-            _finish(gates + k * GROUP, before, before + part, address(out) + place, part, k, special, like)
+            apart = VECTOR // 4 * (size.last if k + 1 == size.groups else 4)
+            _finish((gates + k * GROUP, apart), before, before + part, address(out) + place, part, k, special, like)
 
 
 @inline
 def _finish(gates, before, after, to, part, unit, special, like):
-    """One vector's gates, i, f, g, o `part` bytes apart, from their sums and the memory before and after the step."""
+    """One vector's gates, i, f, g, o `part` bytes apart, from their sums and the memory before and after the step.
+
+    gates: the address of the sums, bytes from one gate's to the next.
+    """
     activations, peephole, clip, coupled = special
-    i, f, g, o = (
-        load(gates, like), load(gates + VECTOR, like), load(gates + 2 * VECTOR, like), load(gates + 3 * VECTOR, like)
-    )  # fmt: skip
+    sums, apart = gates
+    i, f = load(sums, like), load(sums + apart, like)
+    g, o = load(sums + 2 * apart, like), load(sums + 3 * apart, like)
     if peephole != 0:
         at = peephole + unit * 3 * VECTOR
         i, f = fma(load(at, like), load(before, like), i), fma(load(at + VECTOR, like), load(before, like), f)

@@ -255,12 +255,16 @@ OPTIONS = {
 FLOATS = ["plain", "stacked", "special"]
 
 
+def _units(lanes):
+    """Around one vector and several; a quarter, a half and three quarters of one left over."""
+    around = {3, max(lanes - 1, 3), lanes + (lanes < 3), lanes + 1, 2 * lanes + 1, 4 * lanes + 3}
+    return sorted(around | {lanes + max(lanes * quarters // 4, 1) for quarters in (1, 2, 3)})
+
+
 def _lstm(dtype, names):
     lanes = LANES if dtype == "float32" else LANES // 2
     rng = np.random.default_rng(0)
-    for name, H in itertools.product(
-        names, (3, max(lanes - 1, 3), lanes + (lanes < 3), lanes + 1, 2 * lanes + 1, 4 * lanes + 3)
-    ):
+    for name, H in itertools.product(names, _units(lanes)):
         for I in (1, lanes, lanes + 1):
             make = partial(fc.LSTM, I, H, dtype=dtype, seed=0, **OPTIONS[name])  # in each call: its weights, too
             net = make()
@@ -319,9 +323,7 @@ def lstm_precisions():
 def _cells(dtype, names):
     lanes = LANES if dtype == "float32" else LANES // 2
     rng = np.random.default_rng(0)
-    for name, H in itertools.product(
-        names, (3, max(lanes - 1, 3), lanes + (lanes < 3), lanes + 1, 2 * lanes + 1, 4 * lanes + 3)
-    ):
+    for name, H in itertools.product(names, _units(lanes)):
         options = {key: value for key, value in OPTIONS[name].items() if key not in ("bidirectional", "reverse")}
         options.pop("num_layers", None)
         for I in (1, lanes, lanes + 1):

@@ -228,7 +228,7 @@ def gated_column():
 
 def _lstm(dtypes, **options):
     for dtype in dtypes:
-        for H, P in ((9, 0), (40, 7)):
+        for H, P in ((9, 0), (6, 0), (7, 0), (40, 7)):
             net = fc.LSTM(5, H, 2, bidirectional=True, proj_size=P, dtype=dtype, seed=H, **options)
             for B in (1, 2, 5, 13):
                 lstms.check(net, lstms.normal((3, B, 5), dtype, B), lengths=[3, 1, 2, 0, 3][:B] + [2] * (B - 5))
@@ -307,7 +307,7 @@ def int8():
 
 def cell():
     """Steps beside the whole sequence: rows alone and together, tails, two groups at once."""
-    for H in (5, 9):
+    for H in (5, 7, 9, 10):
         net = fc.LSTM(3, H, seed=H)
         for B in (1, 2):
             x = lstms.normal((4, B, 3), seed=B)

@@ -105,7 +105,7 @@ def test_the_memory_of_every_step_is_that_of_the_call_so_far(options):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("clip", [None, 0.7])
-@pytest.mark.parametrize("H", [5, 16, 33])
+@pytest.mark.parametrize("H", [3, 5, 16, 33])
 def test_gates_are_those_of_the_forward_pass_bit_for_bit(dtype, clip, H):
     """Other activations make the kernel itself show one: c = f * 0 + i * 1, f * 1 + i * 0, 1 * 0 + 1 * g, h = o * 1."""
     lstm = fc.LSTM(7, H, seed=2, dtype=dtype, clip=clip)

@@ -33,17 +33,28 @@ MUTANTS = {
         "lstm_plain", GATES, "c = fma(sigmoid(f), c, (i * g)", "c = fma(sigmoid(o), c, (i * g)"
     ),
     "LSTM memory not kept": Mutant(
-        "lstm_plain", GATES, "        store(c_at, c)\n        (o, o_part)", "        (o, o_part)"
+        "lstm_plain", GATES, "        store(c_at, after)\n        store(h[0]", "        store(h[0]"
     ),
     "LSTM last tile left out": Mutant(
         "lstm_plain", PRODUCTS, "for tile in range(tiles):", "for tile in range(max(tiles - 1, 1)):"
     ),
+    "LSTM gates of units left over in another order": Mutant(
+        "lstm_plain", "lstm/packing.py", "= grouped[-1, :, :units]", "= grouped[-1, ::-1, :units]"
+    ),
+    "LSTM rows of units left over passed by": Mutant("lstm_plain", PRODUCTS, "row += tall", "row += 2 * tall"),
+    "LSTM rows of units left over written over": Mutant(
+        "lstm_plain", GATES, "at, c_at, h_at = at + rows * row,", "at, c_at, h_at = at + 0 * row,"
+    ),
+    "LSTM rows that are not there add": Mutant(
+        "lstm_plain",
+        "lstm/tile.py",
+        "last = builder.sub(there, self.constant(1))",
+        "last = builder.sub(there, self.constant(2))",
+    ),
     "LSTM tail lanes left out": Mutant(
         "lstm_plain", LSTM, "    if k < count:\n        store_first", "    if k > count:\n        store_first"
     ),
-    "LSTM peephole of o is that of i": Mutant(
-        "lstm_special", GATES, "o = fma(load(at + 2 * v, like), c, o)", "o = fma(load(at, like), c, o)"
-    ),
+    "LSTM peephole of o is that of i": Mutant("lstm_special", GATES, "o = fma(p_o, c, o)", "o = fma(p_i, c, o)"),
     "LSTM clip forgotten": Mutant("lstm_special", GATES, "return select(x > limit, limit, x)", "return x"),
     "LSTM h not taken back": Mutant(
         "lstm_plain", LSTM, "(room.flip, NONE) if q & 1 else (NONE, room.flip)", "NONE, room.flip"
@@ -171,13 +182,14 @@ MUTANTS = {
         "x[0] + (first + r) * x[2], h[0] + first * h[2]",
     ),
     "a cell's tail of c is not written": Mutant(
-        "cell", CELL, "store_first(at, load(tail, like), left)", "store_first(at, load(tail, like), 0)"
+        "cell", CELL, "load(tails + r * VECTOR, like), left)", "load(tails + r * VECTOR, like), 0)"
     ),
     "a cell's h is written before all gates have read it": Mutant(
         "cell",
         CELL,
-        "                    _advance(gates + (r + k - g) * GROUP, c_r, h_new, k, size.hidden, room, more, like)\n",
-        "                    _advance(gates + (r + k - g) * GROUP, c_r, h_new, k, size.hidden, room, more, like)\n"
+        "last if k + 1 == g + wide else 4, room, more, like)\n",
+        "last if k + 1 == g + wide else 4, room, more, like)\n"
+        "            for r in range(count):\n"
         "                units = min((g + wide) * (VECTOR // size_of(like)), size.hidden)\n"
         "                copy_values(new + r * size.c_row, h[0] + (first + r) * h[2], units, like)\n",
     ),
