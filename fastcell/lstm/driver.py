@@ -1,4 +1,4 @@
-"""The LSTM's driver: scratch, and rows shared out among threads."""
+"""The LSTM's driver: scratch, and pieces of rows, each through all layers in turn."""
 
 from typing import Any
 
@@ -6,11 +6,12 @@ import numpy as np
 
 from fastcell import _memory, _threads
 from fastcell._checks import Array
-from fastcell.lstm import layout
+from fastcell.lstm import layout, sharing
 from fastcell.lstm.config import Config
 from fastcell.lstm.kernels import lstm_layer
 from fastcell.lstm.packing import Layer
 from fastcell.lstm.rows import ALL, Rows
+from fastcell.lstm.sharing import Plan
 from fastcell.simd.vector import address
 
 _ROW = 8  # values' room for what is kept of each row's length
@@ -33,9 +34,9 @@ def run(
     given: bool,
     rows: Rows,
     flags: Array | None,
-    count: int,
+    plan: Plan,
 ) -> None:
-    """Share the rows out, each thread's through all layers in turn; the state is read, if it is given, and written."""
+    """Share the rows out, each piece's through all layers in turn; the state is read, if it is given, and written."""
     T, B = len(x), x.shape[1]
     spare = np.empty_like(y) if lstm.directions == 2 and lstm.num_layers > 1 else y
     reset = (0, 0, 0) if flags is None else (_at(flags), *flags.strides)
@@ -47,13 +48,20 @@ def run(
         block, stretch, size = layout.scratch(sizes, last - first, T)
         room = np.empty(size, np.uint8)
         call = layout.describe(x, y, spare, *state, room, given, order, *steps, *reset)
-        for packed in layers:
-            lstm_layer(packed.at, packed.params.special, call, first, last, block, stretch, packed.params.kind)
 
-    if count == 1 or B == 1:
+        def through(hall: int) -> None:
+            for packed in layers:
+                lstm_layer(packed.at, packed.params.special, call, first, last, block, stretch, packed.params.kind, hall)
+
+        if plan.seats == 1:
+            through(0)
+        else:
+            sharing.lead(layers, block, plan.seats, last - first, through)
+
+    if plan.pieces == 1:
         some(0, B, 0 if rows.order is None else _at(rows.order))
         return
-    pieces = _threads.split(B, 1, count)
+    pieces = _threads.split(B, 1, plan.pieces)
 
     def piece(first: int, last: int) -> None:
         if rows.order is None:

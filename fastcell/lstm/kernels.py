@@ -9,9 +9,25 @@ the two a gate waits in the cache, which costs little beside its fma and keeps t
 
 import numpy as np
 
-from fastcell._jit import inline, kernel
+from fastcell._jit import helper, inline, kernel
 from fastcell.lstm.gates import advance, special_of
 from fastcell.lstm.layout import GROUP, VECTOR, of_call, of_layer, part_of, place, rooms, sizes_of
+from fastcell.lstm.meeting import (
+    Share,
+    active_at,
+    call_members,
+    called,
+    enter,
+    hall_rooms,
+    leave,
+    meet,
+    members,
+    settle,
+    steps_at_most,
+    task_of,
+    wait_for_call,
+    x_row,
+)
 from fastcell.lstm.products import operand, operand_at, products, sums_of
 from fastcell.simd.vector import (
     INT8,
@@ -92,35 +108,148 @@ def _step_of(call, layer, array, b, q):
 
 
 @kernel
-def lstm_layer(layer, special, call, begin, last, block, stretch, kind):
+def lstm_layer(layer, special, call, begin, last, block, stretch, kind, meeting):
     """One layer, one direction, rows `begin` to `last`. The states are read, where they are given, and written.
 
     layer, call: blocks of `layout`, behind the call's header scratch for `block` rows and a stretch of `stretch` rows
-    and steps. special: None for sigmoid, tanh, tanh and nothing more. kind: a zero of the arithmetic's.
+    and steps. special: None for sigmoid, tanh, tanh and nothing more. kind: a zero of the arithmetic's. meeting: the
+    hall of one that this thread leads, or 0; without a call, of one in which it helps, in whatever layer it is told.
     """
-    more = None if special is None else special_of(layer)
+    if call == 0:
+        _help(meeting, special, block, kind)
+        return
     size = sizes_of(layer)
     room = rooms(call, size, block, stretch)
     for first in range(begin, last, block):
         count = min(block, last - first)
         _load_states(layer, call, size, room, first, count, kind)
-        active = count
         s, longest = NONE, _end(call, _row(call, first))
         while s < longest:
-            ahead = min(max(stretch // count, 1), longest - s)
-            filled = _gather(layer, call, size, room, first, active, s, s + ahead, kind)
-            products(
-                kind, (part_of(layer, "bias"), NONE), (room.gates, size.gate_row), size.groups,
-                (part_of(layer, "w_x"), of_layer(layer, "w_x_group"), size.inputs), (room.x_table, NONE), filled,
-            )  # fmt: skip
-            gates = room.gates
-            for q in range(s, s + ahead):
-                while _end(call, _row(call, first + active - 1)) <= q:
-                    active -= 1
-                _step(layer, more, call, size, room, first, active, q, gates, block, kind)
-                gates += active * size.gate_row
-            s += ahead
+            many, done = members(meeting), NONE
+            if many > 1:
+                done = _together(layer, special, call, size, room, first, count, s, longest, block, many, kind, meeting)
+            if done == 0:
+                ahead = min(max(stretch // count, 1), longest - s)
+                active = _active(call, first, count, s)
+                filled = _gather(layer, call, size, room, first, active, s, s + ahead, kind)
+                share = Share(NONE, size.groups, np.int64(meeting), np.int64(1), NONE, NONE)
+                done = _run(layer, special, call, size, room, first, active, s, ahead, filled, share, kind)
+            s += done
         _store_states(layer, call, size, room, first, count, kind)
+
+
+@helper
+def _run(layer, special, call, size, room, first, active, s, ahead, filled, share, kind):
+    """A share of `ahead` steps from s on, for which x's products have `filled` rows; returns how many are done.
+
+    These are fewer where someone comes to help one who is alone, none where a meeting was broken off. A member that
+    isn't the leader has no call.
+    """
+    more = None if special is None else special_of(layer)
+    if share.members > 1:
+        old = room.flip if s & 1 else NONE
+        for r in range(active):
+            h = _h_operand(layer, size, room, r, room.h + old + r * size.h_row, kind)
+            store_scalar(room.h_table + r * 8, h - (old if size.h_operand == 0 else NONE))
+    w_x = part_of(layer, "w_x") + share.begin * of_layer(layer, "w_x_group")
+    products(
+        kind, (part_of(layer, "bias") + share.begin * GROUP, NONE), (room.gates + share.begin * GROUP, size.gate_row),
+        share.end - share.begin, (w_x, of_layer(layer, "w_x_group"), size.inputs), (room.x_table, NONE), filled,
+    )  # fmt: skip
+    gates = room.gates
+    for q in range(s, s + ahead):
+        if call == 0:
+            active = load_scalar(active_at(share.meeting, q - s), INT64)
+        else:
+            active = _active(call, first, active, q)
+            if share.members == 1:
+                _reset(layer, call, size, room, first, active, q, kind)
+        _step(layer, more, size, room, active, q, gates, share, kind)
+        if share.members > 1 and not meet(share, q - s):
+            return NONE
+        _finish(layer, call, size, room, first, active, q, kind)
+        gates += active * size.gate_row
+        if share.members == 1 and members(share.meeting) > 1:
+            return q - s + 1
+    return ahead
+
+
+@inline
+def _active(call, first, active, q):
+    """How many rows, the longest ones, have a q-th step, which one has."""
+    while _end(call, _row(call, first + active - 1)) <= q:
+        active -= 1
+    return active
+
+
+@inline
+def _together(layer, special, call, size, room, first, count, s, longest, block, many, kind, meeting):
+    """A stretch from s on, by all who are there; returns how many steps it had, or 0 if it was broken off."""
+    like, hall = sums_of(kind), hall_rooms(meeting, size, block, NONE, kind)
+    active = _active(call, first, count, s)
+    ahead = _before_reset(layer, call, first, active, s, min(steps_at_most(meeting), longest - s))
+    for r in range(active):
+        _copy_row(room.h + (room.flip if s & 1 else NONE) + r * size.h_row, _h_of(hall, size, r, s), size.h_row, like)
+        _copy_row(room.c + r * size.c_row, hall.c + r * size.c_row, size.c_row, like)
+    _reset(layer, call, size, hall, first, active, s, kind)
+    filled = _gather(layer, call, size, hall, first, active, s, s + ahead, kind)
+    if size.x_operand == 0:  # members are not to read x itself
+        for k in range(filled):
+            to = hall.x_operands + k * x_row(size, kind)
+            copy_values(load_scalar(hall.x_table + 8 * k, INT64), to, size.inputs, like)
+            store_scalar(hall.x_table + 8 * k, np.int64(to))
+    left = active
+    for k in range(ahead):
+        left = _active(call, first, left, s + k)
+        store_scalar(active_at(meeting, k), np.int64(left))
+    met = call_members(meeting, many, layer, s, ahead, active, filled)
+    share = Share(NONE, size.groups // many, np.int64(meeting), many, NONE, met)
+    done = _run(layer, special, call, size, hall, first, active, s, ahead, filled, share, kind)
+    settle(meeting, done)
+    for r in range(active if done != 0 else NONE):
+        end = min(s + ahead, _end(call, _row(call, first + r)))
+        h = room.h + (room.flip if end & 1 else NONE) + r * size.h_row
+        _copy_row(_h_of(hall, size, r, end), h, size.h_row, like)
+        _copy_row(hall.c + r * size.c_row, room.c + r * size.c_row, size.c_row, like)
+        _h_operand(layer, size, room, r, h, kind)
+    return done
+
+
+@inline
+def _h_of(room, size, r, q):
+    """Where row r's h is before its q-th step."""
+    return room.h + (room.flip if q & 1 else NONE) + r * size.h_row
+
+
+@inline
+def _before_reset(layer, call, first, active, s, ahead):
+    """How many of the steps from s on are before the next one that resets a row: a meeting begins with that."""
+    if of_call(call, "reset") == 0:
+        return ahead
+    for q in range(s + 1, s + ahead):
+        for r in range(active):
+            if q < _end(call, _row(call, first + r)) and _resets(layer, call, _row(call, first + r), q):
+                return q - s
+    return ahead
+
+
+@inline
+def _help(meeting, special, block, kind):
+    """Be a member of a meeting until it is over, or somebody has kept somebody waiting."""
+    rank, last = enter(meeting), NONE
+    if rank == 0:
+        return
+    while True:
+        last = wait_for_call(meeting, rank, last)
+        if last == 0:
+            break
+        layer, s, ahead, active, filled, met = task_of(meeting)
+        size, many = sizes_of(layer), called(last)
+        share = Share(size.groups * rank // many, size.groups * (rank + 1) // many, np.int64(meeting), many, rank, met)
+        room = hall_rooms(meeting, size, block, rank, kind)
+        if _run(layer, special, NONE, size, room, NONE, active, s, ahead, filled, share, kind) == 0:
+            break
+    leave(meeting, True)
 
 
 @inline
@@ -181,23 +310,21 @@ def _gather(layer, call, size, room, first, active, s, end, kind):
 
 
 @inline
-def _step(layer, special, call, size, room, first, active, q, gates, block, kind):
-    """The q-th step of the first `active` rows, to whose gates x's products are summed."""
+def _step(layer, special, size, room, active, q, gates, share, kind):
+    """The q-th step of the first `active` rows, to whose gates x's products are summed: a share of the new c and h."""
     like = sums_of(kind)
     old, new = (room.flip, NONE) if q & 1 else (NONE, room.flip)
-    _reset(layer, call, size, room, first, active, q, old, kind)
     h_new, h_new_row = (room.h + new, size.h_row) if size.p_groups == 0 else (room.full, size.c_row)
+    rows = room.h_table, old if size.h_operand == 0 else NONE
     many = 2 if active == 1 else 1
-    pieces = (size.groups + many - 1) // many
+    pieces = (share.end - share.begin + many - 1) // many
     group_bytes = of_layer(layer, "w_h_group")
     w_h = part_of(layer, "w_h")
     for piece in range(pieces):  # alternate steps visit the groups in opposite order: the cache holds the last ones
-        g = many * (pieces - 1 - piece if q & 1 else piece)
-        wide = min(many, size.groups - g)
+        g = share.begin + many * (pieces - 1 - piece if q & 1 else piece)
+        wide = min(many, share.end - g)
         here = gates + g * GROUP, size.gate_row
-        products(
-            kind, here, here, wide, (w_h + g * group_bytes, group_bytes, size.returned), (room.h_table, old), active
-        )  # fmt: skip
+        products(kind, here, here, wide, (w_h + g * group_bytes, group_bytes, size.returned), rows, active)
         for r in range(active):
             for k in range(g, g + wide):
                 advance(
@@ -215,25 +342,36 @@ def _step(layer, special, call, size, room, first, active, q, gates, block, kind
             kind, (part_of(layer, "zeros"), NONE), (room.h + new, size.h_row), size.p_groups,
             (part_of(layer, "w_p"), of_layer(layer, "w_p_group"), size.hidden), (room.p_table, NONE), active,
         )  # fmt: skip
-    y = place(call, of_layer(layer, "to"))
-    beside = of_layer(layer, "direction") * size.returned * size_of(like)
-    for r in range(active):
-        h = room.h + new + r * size.h_row
-        _h_operand(layer, size, room, r, h, kind)
-        copy_values(h, _step_of(call, layer, y, _row(call, first + r), q) + beside, size.returned, like)
 
 
 @inline
-def _reset(layer, call, size, room, first, active, q, old, kind):
+def _finish(layer, call, size, room, first, active, q, kind):
+    """Make operands of the q-th step's h, and y, which the call is for."""
+    like = sums_of(kind)
+    for r in range(active):
+        h = _h_of(room, size, r, q + 1)
+        _h_operand(layer, size, room, r, h, kind)
+        if call != 0:
+            y = place(call, of_layer(layer, "to"))
+            to = _step_of(call, layer, y, _row(call, first + r), q)
+            copy_values(h, to + of_layer(layer, "direction") * size.returned * size_of(like), size.returned, like)
+
+
+@inline
+def _resets(layer, call, b, q):
+    """Whether row b's q-th step has a flag."""
+    at = of_call(call, "reset") + _time(call, layer, b, q) * of_call(call, "reset_step")
+    return load_scalar(at + b * of_call(call, "reset_row"), INT8) != 0
+
+
+@inline
+def _reset(layer, call, size, room, first, active, q, kind):
     """Set the rows whose flag says so to what they begin with."""
-    flags = of_call(call, "reset")
-    if flags == 0:
+    if of_call(call, "reset") == 0:
         return
     for r in range(active):
-        b = _row(call, first + r)
-        t = _time(call, layer, b, q)
-        if load_scalar(flags + t * of_call(call, "reset_step") + b * of_call(call, "reset_row"), INT8) != 0:
-            h = room.h + old + r * size.h_row
+        if _resets(layer, call, _row(call, first + r), q):
+            h = _h_of(room, size, r, q)
             _begin(layer, size, room, r, h, kind)
             _h_operand(layer, size, room, r, h, kind)
 
