@@ -1,26 +1,26 @@
 """How a call is shared out: rows to each thread, or hidden units where rows are few, or both."""
 
+import math
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
 
 from fastcell import _threads
-from fastcell._checks import Array
+from fastcell._checks import Array, ceil_div
 from fastcell.lstm import meeting
 from fastcell.lstm.kernels import lstm_layer
-from fastcell.lstm.layout import TILE
 from fastcell.lstm.packing import Layer
 from fastcell.simd.vector import address
 
 _ROWS = 1 << 22  # multiplications by x from which rows go to several threads
-_SHARE = 1 << 18  # bytes of weights, times rows, that a thread must have of a step to gain by meetings
-_UNITS = 1 << 25  # and in all steps, for a thread to be there in time
-_STRETCH, _STEPS = 12, 6  # rows and steps of a stretch, steps at most
+_UNITS = 1 << 25  # bytes of weights that all steps multiply by, from which units do
+_MEETING, _MEET = 1.15, 1 << 16  # what meetings cost: a part of the work, and for each thread bytes it might multiply
+_STRETCH, _STEPS = 24, 8  # rows and steps of a stretch, steps at most
 _SPEED = 8000  # bytes of weights that are multiplied while a thread that waits looks twice
-_LOOKS = 500  # how often a leader looks for what others do beside what they need for their shares
+_LOOKS = 1200  # how often a leader looks for what others do beside what they need for their shares
 _SOON, _LATE = 1e-4, 1e-2  # seconds after which a thread that was let go comes again
 _REST, _RESTS = 1e-3, 0.25  # seconds without meetings after one in vain, twice as many each time up to these
 
@@ -63,22 +63,30 @@ def plan(layers: list[Layer], threads: int | None, rows: int, steps: int) -> Pla
     most = count
     if threads is None and steps * weights * len(layers) >= _UNITS and luck.good():
         most = _threads.cores()
-    if most > 1:
-        seats = _seats(layers, most, rows, rows * weights // _SHARE, threads is not None)
-        if seats > 1:
-            return Plan(min(rows, max(most // seats, 1)), seats)
-    return Plan(min(rows, count), 1)
+    by_rows = Plan(min(rows, count), 1)
+    # a projection would need a second meeting in each step, and a member is compiled for one kind of layer
+    if most == 1 or size.p_groups or len({layer.params.special for layer in layers}) > 1:
+        return by_rows
+    return _cheapest(by_rows, rows, size.groups, weights, most, threads is not None)
 
 
-def _seats(layers: list[Layer], most: int, rows: int, worth: int, asked: bool) -> int:
-    """How many threads should share units, 1 for none; worth: how many gain by it, asked: whether all are wanted."""
-    uniform = all(layer.params.special is layers[0].params.special for layer in layers)
-    if rows >= most * TILE or layers[0].sizes.p_groups or not uniform:
-        return 1  # a projection would need a second meeting in each step
-    seats = min(most, layers[0].sizes.groups, meeting.MOST)
-    if asked:
-        return seats if rows < most or worth >= seats else 1
-    return max(min(seats, worth), 1)
+@lru_cache(maxsize=256)
+def _cheapest(by_rows: Plan, rows: int, groups: int, weights: int, most: int, asked: bool) -> Plan:
+    """The plan with the least time of a step, counted in bytes of weights that are multiplied by one row.
+
+    For all rows together weights are read from the cache once, which takes half as long as to multiply them by a row.
+    """
+    best, least = by_rows, (ceil_div(rows, by_rows.pieces) + 0.5) * weights
+    meet = _MEET
+    if asked and rows < most:  # as many as there can be
+        least, meet = math.inf, 0
+    for pieces in range(1, min(rows, most // 2) + 1):
+        each, top = ceil_div(rows, pieces) + 0.5, min(most // pieces, groups, meeting.MOST)
+        for seats in {top, *(2**k for k in range(1, top.bit_length()))}:
+            cost = _MEETING * each * weights * ceil_div(groups, seats) / groups + meet * seats
+            if seats > 1 and cost < least:
+                best, least = Plan(pieces, seats), cost
+    return best
 
 
 def lead(
