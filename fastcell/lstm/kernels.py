@@ -16,12 +16,12 @@ from fastcell.lstm.meeting import (
     Share,
     active_at,
     call_members,
-    called,
     enter,
     hall_rooms,
     leave,
     meet,
     members,
+    members_of,
     settle,
     steps_at_most,
     task_of,
@@ -115,63 +115,81 @@ def lstm_layer(layer, special, call, begin, last, block, stretch, kind, meeting)
     and steps. special: None for sigmoid, tanh, tanh and nothing more. kind: a zero of the arithmetic's. meeting: the
     hall of one that this thread leads, or 0; without a call, of one in which it helps, in whatever layer it is told.
     """
+    first, count, s, longest, active, filled, met = np.int64(begin), NONE, NONE, NONE, NONE, NONE, NONE
+    rank, word, alone = NONE, NONE, False
     if call == 0:
-        _help(meeting, special, block, kind)
-        return
-    size = sizes_of(layer)
-    room = rooms(call, size, block, stretch)
-    for first in range(begin, last, block):
-        count = min(block, last - first)
-        _load_states(layer, call, size, room, first, count, kind)
-        s, longest = NONE, _end(call, _row(call, first))
-        while s < longest:
-            many, done = members(meeting), NONE
-            if many > 1:
-                done = _together(layer, special, call, size, room, first, count, s, longest, block, many, kind, meeting)
-            if done == 0:
-                ahead = min(max(stretch // count, 1), longest - s)
-                active = _active(call, first, count, s)
-                filled = _gather(layer, call, size, room, first, active, s, s + ahead, kind)
-                share = Share(NONE, size.groups, np.int64(meeting), np.int64(1), NONE, NONE)
-                done = _run(layer, special, call, size, room, first, active, s, ahead, filled, share, kind)
-            s += done
-        _store_states(layer, call, size, room, first, count, kind)
-
-
-@helper
-def _run(layer, special, call, size, room, first, active, s, ahead, filled, share, kind):
-    """A share of `ahead` steps from s on, for which x's products have `filled` rows; returns how many are done.
-
-    These are fewer where someone comes to help one who is alone, none where a meeting was broken off. A member that
-    isn't the leader has no call.
-    """
-    more = None if special is None else special_of(layer)
-    if share.members > 1:
-        old = room.flip if s & 1 else NONE
-        for r in range(active):
-            h = _h_operand(layer, size, room, r, room.h + old + r * size.h_row, kind)
-            store_scalar(room.h_table + r * 8, h - (old if size.h_operand == 0 else NONE))
-    w_x = part_of(layer, "w_x") + share.begin * of_layer(layer, "w_x_group")
-    products(
-        kind, (part_of(layer, "bias") + share.begin * GROUP, NONE), (room.gates + share.begin * GROUP, size.gate_row),
-        share.end - share.begin, (w_x, of_layer(layer, "w_x_group"), size.inputs), (room.x_table, NONE), filled,
-    )  # fmt: skip
-    gates = room.gates
-    for q in range(s, s + ahead):
+        rank = enter(meeting)
+        if rank == 0:
+            return
+    while True:
         if call == 0:
-            active = load_scalar(active_at(share.meeting, q - s), INT64)
+            word = wait_for_call(meeting, rank, word)
+            if word == 0:
+                break
+            layer, s, end, active, filled, met = task_of(meeting)
+            many, size = members_of(word), sizes_of(layer)
+            room = hall_rooms(meeting, size, block, rank, kind)
         else:
-            active = _active(call, first, active, q)
-            if share.members == 1:
-                _reset(layer, call, size, room, first, active, q, kind)
-        _step(layer, more, size, room, active, q, gates, share, kind)
-        if share.members > 1 and not meet(share, q - s):
-            return NONE
-        _finish(layer, call, size, room, first, active, q, kind)
-        gates += active * size.gate_row
-        if share.members == 1 and members(share.meeting) > 1:
-            return q - s + 1
-    return ahead
+            size = sizes_of(layer)
+            own = rooms(call, size, block, stretch)
+            if s == longest:
+                if count != 0:
+                    _store_states(layer, call, size, own, first, count, kind)
+                    first += block
+                if first >= last:
+                    return
+                count, s, longest = min(block, last - first), NONE, _end(call, _row(call, first))
+                _load_states(layer, call, size, own, first, count, kind)
+                alone = False
+                if longest == 0:
+                    continue
+            many, active = members(meeting), _active(call, first, count, s)
+            room, end = own, min(s + max(stretch // count, 1), longest)
+            if many > 1:
+                room, end = hall_rooms(meeting, size, block, rank, kind), min(s + steps_at_most(meeting), longest)
+                _copy_states(size, own, room, block, kind)
+                _reset(layer, call, size, room, first, active, s, kind)
+            filled, end = _gather(layer, call, size, room, first, active, s, end, kind, NONE if many == 1 else meeting)
+            if many > 1:
+                met = call_members(meeting, many, layer, s, end, active, filled)
+        if many > 1 or not alone:  # else they are there from the stretch before
+            _make_h_operands(layer, size, room, active, s, kind)
+        share = Share(size.groups * rank // many, size.groups * (rank + 1) // many, meeting, many, rank, met)
+        w_x = of_layer(layer, "w_x_group")
+        products(
+            kind, (part_of(layer, "bias") + share.begin * GROUP, NONE),
+            (room.gates + share.begin * GROUP, size.gate_row), share.end - share.begin,
+            (part_of(layer, "w_x") + share.begin * w_x, w_x, size.inputs), (room.x_table, NONE), filled,
+        )  # fmt: skip
+        gates, q = room.gates, s
+        while q < end:
+            if call == 0:
+                active = load_scalar(active_at(meeting, q - s), INT64)
+            else:
+                active = _active(call, first, active, q)
+                if many == 1 and of_call(call, "reset") != 0:
+                    _reset(layer, call, size, room, first, active, q, kind)
+            _step(layer, special, size, room, active, q, gates, share, kind)
+            if many > 1 and not meet(share, q - s):
+                break
+            _finish(layer, call, size, room, first, active, q, kind)
+            gates += active * size.gate_row
+            q += 1
+            if many == 1 and members(meeting) > 1:  # someone has come
+                break
+        void = many > 1 and q < end
+        if call == 0:
+            if void:
+                break
+            continue
+        alone = many == 1
+        if many > 1:
+            settle(meeting, void)
+            if void:
+                continue
+            _copy_states(size, room, own, block, kind)
+        s = q
+    leave(meeting, True)
 
 
 @inline
@@ -182,37 +200,10 @@ def _active(call, first, active, q):
     return active
 
 
-@inline
-def _together(layer, special, call, size, room, first, count, s, longest, block, many, kind, meeting):
-    """A stretch from s on, by all who are there; returns how many steps it had, or 0 if it was broken off."""
-    like, hall = sums_of(kind), hall_rooms(meeting, size, block, NONE, kind)
-    active = _active(call, first, count, s)
-    ahead = _before_reset(layer, call, first, active, s, min(steps_at_most(meeting), longest - s))
-    for r in range(active):
-        _copy_row(room.h + (room.flip if s & 1 else NONE) + r * size.h_row, _h_of(hall, size, r, s), size.h_row, like)
-        _copy_row(room.c + r * size.c_row, hall.c + r * size.c_row, size.c_row, like)
-    _reset(layer, call, size, hall, first, active, s, kind)
-    filled = _gather(layer, call, size, hall, first, active, s, s + ahead, kind)
-    if size.x_operand == 0:  # members are not to read x itself
-        for k in range(filled):
-            to = hall.x_operands + k * x_row(size, kind)
-            copy_values(load_scalar(hall.x_table + 8 * k, INT64), to, size.inputs, like)
-            store_scalar(hall.x_table + 8 * k, np.int64(to))
-    left = active
-    for k in range(ahead):
-        left = _active(call, first, left, s + k)
-        store_scalar(active_at(meeting, k), np.int64(left))
-    met = call_members(meeting, many, layer, s, ahead, active, filled)
-    share = Share(NONE, size.groups // many, np.int64(meeting), many, NONE, met)
-    done = _run(layer, special, call, size, hall, first, active, s, ahead, filled, share, kind)
-    settle(meeting, done)
-    for r in range(active if done != 0 else NONE):
-        end = min(s + ahead, _end(call, _row(call, first + r)))
-        h = room.h + (room.flip if end & 1 else NONE) + r * size.h_row
-        _copy_row(_h_of(hall, size, r, end), h, size.h_row, like)
-        _copy_row(hall.c + r * size.c_row, room.c + r * size.c_row, size.c_row, like)
-        _h_operand(layer, size, room, r, h, kind)
-    return done
+@helper
+def _copy_states(size, source, to, block, kind):
+    """h and c of a block's rows, as they were and are, from one room to another."""
+    _copy_row(source.h, to.h, block * (2 * size.h_row + size.c_row), sums_of(kind))
 
 
 @inline
@@ -221,35 +212,12 @@ def _h_of(room, size, r, q):
     return room.h + (room.flip if q & 1 else NONE) + r * size.h_row
 
 
-@inline
-def _before_reset(layer, call, first, active, s, ahead):
-    """How many of the steps from s on are before the next one that resets a row: a meeting begins with that."""
-    if of_call(call, "reset") == 0:
-        return ahead
-    for q in range(s + 1, s + ahead):
-        for r in range(active):
-            if q < _end(call, _row(call, first + r)) and _resets(layer, call, _row(call, first + r), q):
-                return q - s
-    return ahead
-
-
-@inline
-def _help(meeting, special, block, kind):
-    """Be a member of a meeting until it is over, or somebody has kept somebody waiting."""
-    rank, last = enter(meeting), NONE
-    if rank == 0:
-        return
-    while True:
-        last = wait_for_call(meeting, rank, last)
-        if last == 0:
-            break
-        layer, s, ahead, active, filled, met = task_of(meeting)
-        size, many = sizes_of(layer), called(last)
-        share = Share(size.groups * rank // many, size.groups * (rank + 1) // many, np.int64(meeting), many, rank, met)
-        room = hall_rooms(meeting, size, block, rank, kind)
-        if _run(layer, special, NONE, size, room, NONE, active, s, ahead, filled, share, kind) == 0:
-            break
-    leave(meeting, True)
+@helper
+def _make_h_operands(layer, size, room, active, s, kind):
+    """Tell the products where the operands of h before step s are; those that are values, as they lie at even steps."""
+    for r in range(active):
+        at = _h_operand(layer, size, room, r, _h_of(room, size, r, s), kind)
+        store_scalar(room.h_table + r * 8, at - (room.flip if size.h_operand == 0 and s & 1 else NONE))
 
 
 @inline
@@ -276,7 +244,7 @@ def _begin(layer, size, room, r, h, kind):
     _copy_row(part_of(layer, "first_c"), room.c + r * size.c_row, size.c_row, like)
 
 
-@inline
+@helper
 def _load_states(layer, call, size, room, first, count, kind):
     like = sums_of(kind)
     for r in range(count):
@@ -286,33 +254,44 @@ def _load_states(layer, call, size, room, first, count, kind):
             given_h, given_c = _state(layer, call, size, _row(call, first + r), like)
             copy_values(given_h, h, size.returned, like)
             copy_values(given_c, room.c + r * size.c_row, size.hidden, like)
-        store_scalar(room.h_table + r * 8, _h_operand(layer, size, room, r, h, kind))
         full = room.full + r * size.c_row
         store_scalar(room.p_table + r * 8, full if size.p_operand == 0 else room.p_operands + r * size.p_operand)
 
 
-@inline
-def _gather(layer, call, size, room, first, active, s, end, kind):
-    """Tell the products where the operands of x are, steps s to end of each row that has them; returns how many."""
+@helper
+def _gather(layer, call, size, room, first, active, s, end, kind, meeting):
+    """Tell the products where the operands of x are, steps s to `end` of each row that has them.
+
+    Returns how many, and the end. In a meeting it comes before a step that resets a row, x is copied, which members
+    are not to read itself, and it is written down how many rows have which step.
+    """
     x = place(call, of_layer(layer, "source"))
-    filled = 0
+    filled = NONE
     for q in range(s, end):
         for r in range(active):
             b = _row(call, first + r)
             if q >= _end(call, b):
                 active = r
                 break
+            if meeting != 0 and q > s and of_call(call, "reset") != 0 and _resets(layer, call, b, q):
+                return filled - r, q
             at = _step_of(call, layer, x, b, q)
             at = operand_at(kind, at, room.x_operands, filled, size.x_operand, size.inputs, 0.0)
+            if meeting != 0 and size.x_operand == 0:
+                to = np.int64(room.x_operands + filled * x_row(size, kind))
+                copy_values(at, to, size.inputs, sums_of(kind))
+                at = to
             store_scalar(room.x_table + filled * 8, at)
             filled += 1
-    return filled
+        if meeting != 0:
+            store_scalar(active_at(meeting, q - s), np.int64(active))
+    return filled, end
 
 
 @inline
 def _step(layer, special, size, room, active, q, gates, share, kind):
     """The q-th step of the first `active` rows, to whose gates x's products are summed: a share of the new c and h."""
-    like = sums_of(kind)
+    like, more = sums_of(kind), None if special is None else special_of(layer)
     old, new = (room.flip, NONE) if q & 1 else (NONE, room.flip)
     h_new, h_new_row = (room.h + new, size.h_row) if size.p_groups == 0 else (room.full, size.c_row)
     rows = room.h_table, old if size.h_operand == 0 else NONE
@@ -329,7 +308,7 @@ def _step(layer, special, size, room, active, q, gates, share, kind):
             for k in range(g, g + wide):
                 advance(
                     gates + r * size.gate_row + k * GROUP, room.c + r * size.c_row + k * VECTOR,
-                    h_new + r * h_new_row + k * VECTOR, k, special, like,
+                    h_new + r * h_new_row + k * VECTOR, k, more, like,
                 )  # fmt: skip
     if size.p_groups != 0:
         if size.p_operand != 0:
@@ -364,19 +343,17 @@ def _resets(layer, call, b, q):
     return load_scalar(at + b * of_call(call, "reset_row"), INT8) != 0
 
 
-@inline
+@helper
 def _reset(layer, call, size, room, first, active, q, kind):
     """Set the rows whose flag says so to what they begin with."""
-    if of_call(call, "reset") == 0:
-        return
     for r in range(active):
-        if _resets(layer, call, _row(call, first + r), q):
+        if of_call(call, "reset") != 0 and _resets(layer, call, _row(call, first + r), q):
             h = _h_of(room, size, r, q)
             _begin(layer, size, room, r, h, kind)
             _h_operand(layer, size, room, r, h, kind)
 
 
-@inline
+@helper
 def _store_states(layer, call, size, room, first, count, kind):
     """Write the final states, and zeros where y has steps after a row's end."""
     like = sums_of(kind)

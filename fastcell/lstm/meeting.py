@@ -148,23 +148,23 @@ def members(meeting):
 
 
 @inline
-def call_members(meeting, count, layer, s, ahead, active, filled):
-    """Begin a stretch of so many members; returns the leader's word on how often they have met."""
+def call_members(meeting, count, layer, s, end, active, filled):
+    """Begin a stretch of so many members; returns how often they have met."""
     met = _log(meeting, _MEETINGS)
-    task = layer, s, ahead, active, filled, met
+    task = layer, s, end, active, filled, met
     for k in range(len(task)):
         store_scalar(meeting + TASK + 8 * k, task[k])
-    store_scalar(meeting + _MEETINGS, met + ahead)
+    store_scalar(meeting + _MEETINGS, met + end - s)
     store_atomic(meeting + CALL, ((load_atomic(meeting + CALL) >> _NUMBER) + 1 << _NUMBER) + count)
     return met
 
 
 @inline
-def settle(meeting, done):
+def settle(meeting, void):
     """Close the door after a stretch that was void; keep count."""
-    if done == 0:
+    if void:
         atomic_or(meeting + DOOR, _CLOSED)
-    at = meeting + (VOID if done == 0 else SHARED)
+    at = meeting + (VOID if void else SHARED)
     store_scalar(at, load_scalar(at, INT64) + 1)
 
 
@@ -197,7 +197,7 @@ def wait_for_call(meeting, rank, last):
     turn = 0
     while load_atomic(meeting + OVER) == 0 and load_atomic(meeting + DOOR) < _CLOSED and turn < _PAUSES + _YIELDS:
         call = load_atomic(meeting + CALL)
-        if call != last and rank < called(call):
+        if call != last and rank < members_of(call):
             return call
         relax(turn, _PAUSES)
         turn += 1
@@ -206,7 +206,7 @@ def wait_for_call(meeting, rank, last):
 
 @inline
 def task_of(meeting):
-    """What `call_members` told: layer, s, ahead, active, filled, met."""
+    """What `call_members` told: layer, s, end, active, filled, met."""
     at = meeting + TASK
     return (
         load_scalar(at, INT64), load_scalar(at + 8, INT64), load_scalar(at + 16, INT64), load_scalar(at + 24, INT64),
@@ -215,8 +215,8 @@ def task_of(meeting):
 
 
 @inline
-def called(call):
-    """How many members a call is for."""
+def members_of(call):
+    """How many a call is for."""
     return call & ((1 << _NUMBER) - 1)
 
 
