@@ -51,12 +51,14 @@ def run(
 
         def through(hall: int) -> None:
             for packed in layers:
-                lstm_layer(packed.at, packed.params.special, call, first, last, block, stretch, packed.params.kind, hall)
+                lstm_layer(
+                    packed.at, packed.params.special, call, first, last, block, stretch, packed.params.kind, hall
+                )
 
         if plan.seats == 1:
             through(0)
         else:
-            sharing.lead(layers, block, plan.seats, last - first, through)
+            sharing.lead(layers, block, plan.seats, through)
 
     if plan.pieces == 1:
         some(0, B, 0 if rows.order is None else _at(rows.order))

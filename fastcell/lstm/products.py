@@ -7,7 +7,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
-from fastcell._jit import helper, inline, overloaded
+from fastcell._jit import inline, overloaded
 from fastcell.lstm.arithmetic import of_kind
 from fastcell.lstm.layout import GROUP, TILE
 from fastcell.lstm.tile import Tile
@@ -87,7 +87,7 @@ def _tile(kind, start, to, weights, rows, count):
         multiply_add(kind, start, to, weights, rows, 1, 1)
 
 
-@helper
+@inline
 def products(kind, start, to, groups, weights, rows, count):
     """Add weights times each of `count` rows to `start`, into `to`, for `groups` groups; rows in tiles of equal size.
 

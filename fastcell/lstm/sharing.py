@@ -6,8 +6,6 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-import numpy as np
-
 from fastcell import _threads
 from fastcell._checks import Array, ceil_div
 from fastcell.lstm import meeting
@@ -57,26 +55,30 @@ luck = _Luck()
 
 def plan(layers: list[Layer], threads: int | None, rows: int, steps: int) -> Plan:
     """For so many rows, and steps of all rows together."""
+    params = layers[-1].params
+    weights, inputs, hidden = params.block.nbytes, params.inputs, params.hidden_size
+    by_rows = rows > 1 and steps * inputs * hidden >= _ROWS
+    by_units = steps * weights * len(layers) >= _UNITS
+    if threads is None and not (by_rows or by_units):
+        return ALONE
+    count = most = _threads.choose(threads, int(by_rows or by_units), 1)
+    if threads is None:
+        count, most = count if by_rows else 1, count if by_units and luck.good() else 1
+    plain = Plan(max(min(rows, count), 1), 1)
     size = layers[0].sizes
-    count = _threads.choose(threads, steps * size.inputs * size.hidden if rows > 1 else 0, _ROWS)
-    weights = layers[-1].params.block.nbytes
-    most = count
-    if threads is None and steps * weights * len(layers) >= _UNITS and luck.good():
-        most = _threads.cores()
-    by_rows = Plan(min(rows, count), 1)
     # a projection would need a second meeting in each step, and a member is compiled for one kind of layer
-    if most == 1 or size.p_groups or len({layer.params.special for layer in layers}) > 1:
-        return by_rows
-    return _cheapest(by_rows, rows, size.groups, weights, most, threads is not None)
+    if most == 1 or not size.groups or size.p_groups or len({layer.params.special for layer in layers}) > 1:
+        return plain
+    return _cheapest(plain, rows, size.groups, weights, most, threads is not None)
 
 
 @lru_cache(maxsize=256)
-def _cheapest(by_rows: Plan, rows: int, groups: int, weights: int, most: int, asked: bool) -> Plan:
+def _cheapest(plain: Plan, rows: int, groups: int, weights: int, most: int, asked: bool) -> Plan:
     """The plan with the least time of a step, counted in bytes of weights that are multiplied by one row.
 
     For all rows together weights are read from the cache once, which takes half as long as to multiply them by a row.
     """
-    best, least = by_rows, (ceil_div(rows, by_rows.pieces) + 0.5) * weights
+    best, least = plain, (ceil_div(rows, plain.pieces) + 0.5) * weights
     meet = _MEET
     if asked and rows < most:  # as many as there can be
         least, meet = math.inf, 0
@@ -89,9 +91,7 @@ def _cheapest(by_rows: Plan, rows: int, groups: int, weights: int, most: int, as
     return best
 
 
-def lead(
-    layers: list[Layer], block: int, seats: int, rows: int, run: Callable[[int], None]
-) -> None:
+def lead(layers: list[Layer], block: int, seats: int, run: Callable[[int], None]) -> None:
     """`run` with the address of a hall in which it meets such threads as come."""
     sizes, first = [layer.sizes for layer in layers], layers[0].params
     steps = max(min(_STRETCH // block, _STEPS), 1)
