@@ -8,6 +8,7 @@ from tests.helpers import processes
 
 LSTM, CELL, GATES, PRODUCTS = (f"lstm/{name}.py" for name in ("kernels", "cell_kernels", "gates", "products"))
 KERNELS, GATED = "scan/toy_kernels.py", "scan/gated_kernels.py"
+MEETING = "lstm/meeting.py"
 REGISTERS, CALLS = "scan/toy_registers.py", "scan/toy_calls.py"
 GATED_REGISTERS = "scan/gated_registers.py"
 
@@ -171,6 +172,23 @@ MUTANTS = {
     "int8 takes h before it is projected for h": Mutant(
         "int8", LSTM, "operand_at(kind, h, room.h_operands", "operand_at(kind, room.full, room.h_operands"
     ),
+    "nobody waits in a meeting": Mutant("lstm_shared", MEETING, "rank * _LINE) < want", "rank * _LINE) < want - 1"),
+    "a stretch that was broken off counts": Mutant(
+        "lstm_shared",
+        LSTM,
+        "            if void:\n                continue\n            _copy",
+        "            if void:\n                q = end\n            _copy",
+    ),
+    "a meeting goes on over a reset": Mutant(
+        "lstm_shared", LSTM, "                return filled - r, q", "                pass"
+    ),
+    "a member takes x for that of the first stretch": Mutant(
+        "lstm_shared",
+        LSTM,
+        "            layer, s, end, active, filled, met =",
+        "            layer, s, end, active, _, met =",
+    ),
+    "c stays in the hall": Mutant("lstm_shared", LSTM, "(2 * size.h_row + size.c_row)", "(2 * size.h_row)"),
     "eight steps begin with nothing": Mutant(
         "gated_column", GATED_REGISTERS, "here = fma(g, memory, b)", "here = fma(g, memory - memory, b)"
     ),
