@@ -18,7 +18,9 @@ def bits(answer):
 @contextmanager
 def plan(pieces, seats, steps=3, looks=10**9, wait=True, guest=None):
     """Calls go by this plan, in stretches of so many steps. The leader looks so often for what others have done.
-    guest: called with the hall's words in place of a helper. Gives a list, of each meeting how many stretches were void and how many were not.
+
+    guest: called with the hall's words in place of a helper. Gives a list: of each meeting, how many stretches were
+    void and how many were not.
     """
     invite, log = _threads.invite, []
 

@@ -1,4 +1,4 @@
-"""Hidden units shared out among threads that meet once a step: the bits of one thread, whoever comes, stalls or leaves."""
+"""Hidden units shared out among threads that meet once a step: one thread's bits, whoever comes, stalls or leaves."""
 
 import os
 import threading
@@ -216,7 +216,7 @@ def test_threads_that_are_asked_for():
     pieces, seats = planned(lstm, 7, 3)
     assert seats > 1
     assert 3 < 2 * pieces * seats <= 14
-    with pytest.raises(ValueError, match="^threads must be at least 1, got 0$"):
+    with pytest.raises(ValueError, match=r"^threads must be at least 1, got 0$"):
         planned(lstm, 0, 3)
 
 
