@@ -1,5 +1,6 @@
 """The LSTM's driver: scratch, and pieces of rows, each through all layers in turn."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,17 +49,10 @@ def run(
         block, stretch, size = layout.scratch(sizes, last - first, T)
         room = np.empty(size, np.uint8)
         call = layout.describe(x, y, spare, *state, room, given, order, *steps, *reset)
-
-        def through(hall: int) -> None:
-            for packed in layers:
-                lstm_layer(
-                    packed.at, packed.params.special, call, first, last, block, stretch, packed.params.kind, hall
-                )
-
         if plan.seats == 1:
-            through(0)
+            _through(layers, call, first, last, block, stretch, 0)
         else:
-            sharing.lead(layers, block, plan.seats, through)
+            sharing.lead(layers, block, plan.seats, partial(_through, layers, call, first, last, block, stretch))
 
     if plan.pieces == 1:
         some(0, B, 0 if rows.order is None else _at(rows.order))
@@ -73,6 +67,11 @@ def run(
             some(0, len(mine), _at(mine))
 
     _threads.run(piece, pieces)
+
+
+def _through(layers: list[Layer], call: int, first: int, last: int, block: int, stretch: int, hall: int) -> None:
+    for params, at, _ in layers:
+        lstm_layer(at, params.special, call, first, last, block, stretch, params.kind, hall)
 
 
 def _at(array: Any) -> int:
