@@ -20,7 +20,7 @@ _STRETCH, _STEPS = 24, 8  # rows and steps of a stretch, steps at most
 _SPEED = 8000  # bytes of weights that are multiplied while a thread that waits looks twice
 _LOOKS = 1200  # how often a leader looks for what others do beside what they need for their shares
 _SOON, _LATE = 1e-4, 1e-2  # seconds after which a thread that was let go comes again
-_REST, _RESTS = 1e-3, 0.25  # seconds without meetings after one in vain, twice as many each time up to these
+_REST, _RESTS = 1e-3, 0.064  # seconds without meetings after one in vain, twice as many each time up to these
 
 
 class Plan(NamedTuple):
