@@ -53,23 +53,27 @@ class _Luck:
 luck = _Luck()
 
 
+def is_large(layers: list[Layer], steps: int) -> tuple[bool, bool]:
+    """Whether so many steps of all rows are enough to share out rows, or units, by default."""
+    params = layers[-1].params
+    weights = params.block.nbytes
+    return steps * params.inputs * params.hidden_size >= _ROWS, steps * weights * len(layers) >= _UNITS
+
+
 def plan(layers: list[Layer], threads: int | None, rows: int, steps: int) -> Plan:
     """For so many rows, and steps of all rows together."""
-    params = layers[-1].params
-    weights, inputs, hidden = params.block.nbytes, params.inputs, params.hidden_size
-    by_rows = rows > 1 and steps * inputs * hidden >= _ROWS
-    by_units = steps * weights * len(layers) >= _UNITS
+    by_rows, by_units = is_large(layers, steps)
     if threads is None and not (by_rows or by_units):
         return ALONE
     count = most = _threads.choose(threads, int(by_rows or by_units), 1)
     if threads is None:
-        count, most = count if by_rows else 1, count if by_units and luck.good() else 1
+        count, most = count if by_rows and rows > 1 else 1, count if by_units and luck.good() else 1
     plain = Plan(max(min(rows, count), 1), 1)
     size = layers[0].sizes
     # a projection would need a second meeting in each step, and a member is compiled for one kind of layer
     if most == 1 or not size.groups or size.p_groups or len({layer.params.special for layer in layers}) > 1:
         return plain
-    return _cheapest(plain, rows, size.groups, weights, most, threads is not None)
+    return _cheapest(plain, rows, size.groups, layers[-1].params.block.nbytes, most, threads is not None)
 
 
 @lru_cache(maxsize=256)
