@@ -326,14 +326,16 @@ def _step(layer, special, size, room, active, q, gates, share, kind):
 @inline
 def _finish(layer, call, size, room, first, active, q, kind):
     """Make operands of the q-th step's h, and y, which the call is for."""
-    like = sums_of(kind)
-    for r in range(active):
-        h = _h_of(room, size, r, q + 1)
-        _h_operand(layer, size, room, r, h, kind)
-        if call != 0:
-            y = place(call, of_layer(layer, "to"))
-            to = _step_of(call, layer, y, _row(call, first + r), q)
-            copy_values(h, to + of_layer(layer, "direction") * size.returned * size_of(like), size.returned, like)
+    like, h = sums_of(kind), _h_of(room, size, NONE, q + 1)
+    if size.h_operand != 0:
+        for r in range(active):
+            _h_operand(layer, size, room, r, h + r * size.h_row, kind)
+    if call != 0:
+        y = place(call, of_layer(layer, "to"))
+        beside = of_layer(layer, "direction") * size.returned * size_of(like)
+        for r in range(active):
+            to = _step_of(call, layer, y, _row(call, first + r), q) + beside
+            copy_values(h + r * size.h_row, to, size.returned, like)
 
 
 @inline
