@@ -161,6 +161,34 @@ class LSTMThreads:
     track_lstm_two_threads.pretty_name = "LSTM, two threads over one"
 
 
+class LSTMFewRows:
+    """100 steps on two threads, which share the hidden units out where rows are few."""
+
+    params = ((1, 3, 7), (128, 256, 512), ("float32", "int8"))
+    param_names = ("rows", "units", "precision")
+    number, repeat, rounds, timeout = 1, (5, 20, 2.0), 1, 300
+
+    def setup(self, rows: int, units: int, precision: str) -> None:
+        common.needs("LSTM")
+        lstm, self.x = fc.LSTM(units, units, seed=0), common.normal(100, rows, units)
+        if precision != "float32":
+            if not hasattr(lstm, "with_precision"):
+                raise NotImplementedError("this commit has no with_precision")
+            lstm = lstm.with_precision(precision)
+        self.lstm = lstm
+        self.time_lstm_few_rows(rows, units, precision)
+
+    def time_lstm_few_rows(self, rows: int, units: int, precision: str) -> None:
+        self.lstm(self.x, threads=2)
+
+    def track_lstm_few_rows(self, rows: int, units: int, precision: str) -> float:
+        return common.ratio(lambda: self.lstm(self.x, threads=1), lambda: self.lstm(self.x, threads=2))
+
+    time_lstm_few_rows.pretty_name = "LSTM, few rows on two threads"
+    track_lstm_few_rows.unit = "times one thread's speed"
+    track_lstm_few_rows.pretty_name = "LSTM, few rows, two threads over one"
+
+
 class LSTMMemory:
     """64 rows, 64 units, into an output that is there already."""
 

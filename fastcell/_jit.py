@@ -26,11 +26,13 @@ from numba.misc.appdirs import AppDirs
 from fastcell import _machine, _sources
 from fastcell._machine import features
 
-__all__ = ["CACHE_TOKEN", "VECTOR_BITS", "features", "helper", "inline", "kernel", "overloaded"]
+__all__ = ["CACHE_TOKEN", "VECTOR_BITS", "features", "helper", "inline", "inline_for_all", "kernel", "overloaded"]
 
 from fastcell import _forks  # noqa: F401, a fork waits for what is compiled here
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+_INSIDE = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Of what compiled code alone calls: an entrance for Python, and one for C, is a fifth of the time to compile it."""
 # Numba's settings that change what it makes of one function and are not in its own key.
 _SETTINGS = (
     "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "ENABLE_AVX", "CPU_NAME", "CPU_FEATURES", "USING_SVML",
@@ -241,14 +243,19 @@ def _refuse(*_: Any) -> None:
 
 def helper(function: Callable[..., Any]) -> Any:
     """Compile a large piece that kernels call: one copy a type, since inlined copies compile for minutes."""
-    return njit(forceinline=False, **_OPTIONS)(function)  # unsaid, it would be inherited from an `inline` caller
+    return njit(forceinline=False, **_INSIDE)(function)  # unsaid, it would be inherited from an `inline` caller
 
 
 def overloaded(function: Callable[..., Any]) -> Any:
     """Decorate what chooses the code of `function`, a stub, from the types of its arguments."""
-    return overload(function, jit_options=_OPTIONS)
+    return overload(function, jit_options=_INSIDE)
 
 
 def inline(function: Callable[..., Any]) -> Any:
-    """Compile a small piece into each kernel that uses it."""
+    """Compile a small piece into each kernel that uses it; like a helper, Python can't call it."""
+    return njit(forceinline=True, **_INSIDE)(function)
+
+
+def inline_for_all(function: Callable[..., Any]) -> Any:
+    """The same, for Python, too."""
     return njit(forceinline=True, **_OPTIONS)(function)

@@ -130,3 +130,11 @@ def vector_bits() -> int:
     if "avx512f" in features():
         return 512
     return 256 if {"avx2", "fma"} <= features() else 128
+
+
+def pause_intrinsic() -> tuple[str, tuple[int, ...]] | None:
+    """What a thread that waits for another's word tells the CPU, and its arguments; None where that isn't known."""
+    family = llvm.get_process_triple().partition("-")[0]
+    if family == "x86_64":
+        return "llvm.x86.sse2.pause", ()
+    return ("llvm.aarch64.isb", (15,)) if family in ("aarch64", "arm64") else None

@@ -3,6 +3,7 @@
 import ctypes
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from threading import Lock, Thread
 from typing import Any, TypeVar
@@ -91,12 +92,23 @@ class _Call:
         self.results[k] = self.task(*self.pieces[k])
 
 
+class _Guest:
+    """Work in which a thread of the pool may help, for which nobody waits."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work = work
+
+    def help(self) -> None:
+        with suppress(MemoryError):  # whoever invites does all that guests do not do
+            self.work()
+
+
 class _Helper:
     """A thread that waits for calls to help in. It ends with the process, which does not wait for it."""
 
-    def __init__(self, pool: "_Pool", call: _Call) -> None:
+    def __init__(self, pool: "_Pool", call: _Call | _Guest) -> None:
         self.pool, self.wake = pool, Lock()
-        self.call: _Call | None = call
+        self.call: _Call | _Guest | None = call
         self.wake.acquire()
 
     def run(self) -> None:
@@ -114,7 +126,7 @@ class _Pool:
         self.idle: list[_Helper] = []
         self.room = [True] * max(64, os.cpu_count() or 1)  # for so many more threads
 
-    def help(self, call: _Call) -> bool:
+    def help(self, call: _Call | _Guest) -> bool:
         """Have a thread help in a call; whether there is one."""
         try:
             helper = self.idle.pop()
@@ -124,7 +136,7 @@ class _Pool:
         helper.wake.release()
         return True
 
-    def _start(self, call: _Call) -> bool:
+    def _start(self, call: _Call | _Guest) -> bool:
         try:
             self.room.pop()
         except IndexError:
@@ -196,3 +208,10 @@ def run(task: Callable[[int, int], _T], pieces: list[tuple[int, int]]) -> list[_
         raise errors[0]
     finally:
         del errors, raised
+
+
+def invite(work: Callable[[], Any], count: int) -> None:
+    """Have so many threads of the pool run `work` as well, if there are any; nobody waits for them."""
+    for _ in range(min(count, (CAP or _MOST) - 1)):
+        if not _pool.help(_Guest(work)):
+            break

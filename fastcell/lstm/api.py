@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from fastcell import _checks, _threads
+from fastcell import _checks
 from fastcell._checks import Array
-from fastcell.lstm import driver, packed_sequence
+from fastcell.lstm import driver, packed_sequence, sharing
 from fastcell.lstm.cell import LSTMCell
 from fastcell.lstm.config import STANDARD
 from fastcell.lstm.layers import Layers
@@ -15,8 +15,6 @@ from fastcell.lstm.rows import ALL, Rows, of_keys, of_lengths, of_mask
 
 GATE_ORDER = "ifgo"
 """Gates stand in this order in every weight (PyTorch's)."""
-
-_ENOUGH = 1 << 22  # multiplications from which a call goes to several threads
 
 
 class LSTM(Layers):
@@ -188,7 +186,8 @@ class LSTM(Layers):
         out : array, optional
             y is written here; the LSTM's dtype, y's shape, sharing no memory with x or state.
         threads : int, optional
-            Rows are shared out among so many; by default, large work goes to all cores, as in `toy_scan`.
+            Rows are shared out among so many, hidden units where rows are few (but not with a projection); by default,
+            large work goes to all cores, as in `toy_scan`.
 
         Returns
         -------
@@ -205,6 +204,10 @@ class LSTM(Layers):
         MemoryError
             y or the state would not fit the memory that is free.
         """
+        if lengths is mask is keys is reset is batch_first is out is threads is None:
+            answer = driver.small(self, self.packed, x, state)
+            if answer is not None:
+                return answer
         first = self.batch_first if batch_first is None else bool(batch_first)
         if packed_sequence.is_packed(x):
             x, lengths = packed_sequence.padded(x, lengths, first)
@@ -229,7 +232,7 @@ class LSTM(Layers):
             x = np.ascontiguousarray(x, self.dtype)
         width = self.directions * self.output_size
         shape: tuple[int, ...] = (T, width) if unbatched else (B, T, width) if first else (T, B, width)
-        count = _threads.choose(threads, x.size * self.hidden_size if K > 1 else 0, _ENOUGH)
+        plan = sharing.plan(self.packed, threads, K, T * B)
         if out is not None:
             h0, c0 = (None, None) if state is None else state
             inputs = {"x": given, "state": h0, "the state's c": c0, "lengths": lengths, "mask": mask, "keys": keys}
@@ -241,7 +244,7 @@ class LSTM(Layers):
             each = y
             if keys is not None:  # every key's row is the whole, of which it has its own steps
                 x, each, flags = (None if part is None else _repeated(part, K) for part in (x, y, flags))
-            driver.run(self, self.packed, x, each, carried, state is not None, rows, flags, count)
+            driver.run(self, self.packed, x, each, carried, state is not None, rows, flags, plan)
         if there is not None:
             y[~there] = 0
         if out is not None and result is not out:
@@ -287,8 +290,10 @@ class LSTM(Layers):
 
     def _part(self, name: str, given: Any, L: int, B: int, size: int, unbatched: bool) -> Array:
         """A copy of h or c, (L, B, size), held to its shape."""
-        array = _checks.array(name, given, _checks.NUMBERS)
         shape = (L, size) if unbatched else (L, B, size)
+        if type(given) is np.ndarray and given.dtype == self.dtype and given.shape == shape:  # a third of the time
+            return given.reshape(L, B, size).copy()
+        array = _checks.array(name, given, _checks.NUMBERS)
         if array.shape != shape:
             letters = f"(L*D, {'' if unbatched else 'B, '}{'P' if self.proj_size and name.endswith('h') else 'H'})"
             raise ValueError(f"{name} must have shape {letters} = {shape}, got {array.shape}")

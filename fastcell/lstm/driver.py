@@ -1,16 +1,18 @@
-"""The LSTM's driver: scratch, and rows shared out among threads."""
+"""The LSTM's driver: scratch, and pieces of rows, each through all layers in turn."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastcell import _memory, _threads
 from fastcell._checks import Array
-from fastcell.lstm import layout
+from fastcell.lstm import layout, sharing
 from fastcell.lstm.config import Config
 from fastcell.lstm.kernels import lstm_layer
 from fastcell.lstm.packing import Layer
 from fastcell.lstm.rows import ALL, Rows
+from fastcell.lstm.sharing import Plan
 from fastcell.simd.vector import address
 
 _ROW = 8  # values' room for what is kept of each row's length
@@ -33,36 +35,83 @@ def run(
     given: bool,
     rows: Rows,
     flags: Array | None,
-    count: int,
+    plan: Plan,
 ) -> None:
-    """Share the rows out, each thread's through all layers in turn; the state is read, if it is given, and written."""
-    T, B = len(x), x.shape[1]
-    spare = np.empty_like(y) if lstm.directions == 2 and lstm.num_layers > 1 else y
-    reset = (0, 0, 0) if flags is None else (_at(flags), *flags.strides)
-    sizes = tuple([packed.sizes for packed in layers])
-
+    """Share the rows out, each piece's through all layers in turn; the state is read, if it is given, and written."""
+    B = x.shape[1]
     steps = (0, 0, 0) if rows is ALL else [0 if part is None else _at(part) for part in rows[1:]]
-
-    def some(first: int, last: int, order: int) -> None:
-        block, stretch, size = layout.scratch(sizes, last - first, T)
-        room = np.empty(size, np.uint8)
-        call = layout.describe(x, y, spare, *state, room, given, order, *steps, *reset)
-        for packed in layers:
-            lstm_layer(packed.at, packed.params.special, call, first, last, block, stretch, packed.params.kind)
-
-    if count == 1 or B == 1:
-        some(0, B, 0 if rows.order is None else _at(rows.order))
+    reset = (0, 0, 0) if flags is None else (_at(flags), *flags.strides)
+    spare = np.empty_like(y) if lstm.directions == 2 and lstm.num_layers > 1 else y
+    if plan.pieces == 1:
+        order = 0 if rows.order is None else _at(rows.order)
+        _some(layers, x, y, spare, state, given, 0, B, plan.seats, (order, *steps, *reset))
         return
-    pieces = _threads.split(B, 1, count)
+    pieces = _threads.split(B, 1, plan.pieces)
 
     def piece(first: int, last: int) -> None:
-        if rows.order is None:
-            some(first, last, 0)
-        else:  # long and short rows to every thread
+        order = 0
+        if rows.order is not None:  # long and short rows to every thread
             mine = rows.order[pieces.index((first, last)) :: len(pieces)].copy()
-            some(0, len(mine), _at(mine))
+            first, last, order = 0, len(mine), _at(mine)
+        _some(layers, x, y, spare, state, given, first, last, plan.seats, (order, *steps, *reset))
 
     _threads.run(piece, pieces)
+
+
+_NOTHING = (0,) * 7
+
+
+def small(lstm: Config, layers: list[Layer], x: Any, state: Any) -> tuple[Array, tuple[Array, Array]] | None:
+    """A call of arrays that kernels take as they are, (T, B, I), too small for threads: y, (h, c); None for another.
+
+    What `run` asks around such a call takes longer than a step of 16 units does.
+    """
+    if type(x) is not np.ndarray or x.ndim != 3 or x.dtype != lstm.dtype or lstm.batch_first:
+        return None
+    T, B, I = x.shape
+    H, R, L = lstm.hidden_size, lstm.output_size, len(layers)
+    if lstm.input_size != I or not (T and B and H and x.flags.carray) or any(sharing.is_large(layers, T * B)):
+        return None
+    if state is None:
+        h, c = np.empty((L, B, R), lstm.dtype), np.empty((L, B, H), lstm.dtype)
+    else:
+        if type(state) is not tuple or len(state) != 2 or not type(state[0]) is type(state[1]) is np.ndarray:
+            return None
+        h, c = state
+        if not (h.dtype == c.dtype == x.dtype and h.shape == (L, B, R) and c.shape == (L, B, H)):
+            return None
+        h, c = h.copy(), c.copy()
+    y = np.empty((T, B, lstm.directions * R), lstm.dtype)
+    spare = np.empty_like(y) if lstm.directions == 2 and lstm.num_layers > 1 else y
+    _some(layers, x, y, spare, (h, c), state is not None, 0, B, 1, _NOTHING)
+    return y, (h, c)
+
+
+def _some(
+    layers: list[Layer],
+    x: Array,
+    y: Array,
+    spare: Array,
+    state: tuple[Array, Array],
+    given: bool,
+    first: int,
+    last: int,
+    seats: int,
+    numbers: tuple[int, ...],
+) -> None:
+    """Rows `first` to `last`, those of an order if there is one; numbers: the last of `layout.describe`'s."""
+    block, stretch, size = layout.scratch(tuple([packed.sizes for packed in layers]), last - first, len(x))
+    room = np.empty(size, np.uint8)
+    call = layout.describe(x, y, spare, *state, room, given, *numbers)
+    if seats == 1:
+        _through(layers, call, first, last, block, stretch, 0)
+    else:
+        sharing.lead(layers, block, seats, partial(_through, layers, call, first, last, block, stretch))
+
+
+def _through(layers: list[Layer], call: int, first: int, last: int, block: int, stretch: int, hall: int) -> None:
+    for params, at, _ in layers:
+        lstm_layer(at, params.special, call, first, last, block, stretch, params.kind, hall)
 
 
 def _at(array: Any) -> int:

@@ -12,6 +12,22 @@ import numpy as np
 from fastcell._jit import helper, inline, kernel
 from fastcell.lstm.gates import advance, special_of
 from fastcell.lstm.layout import GROUP, VECTOR, of_call, of_layer, part_of, place, rooms, sizes_of
+from fastcell.lstm.meeting import (
+    Share,
+    active_at,
+    call_members,
+    enter,
+    hall_rooms,
+    leave,
+    meet,
+    members,
+    members_of,
+    settle,
+    steps_at_most,
+    task_of,
+    wait_for_call,
+    x_row,
+)
 from fastcell.lstm.products import operand, operand_at, products, products_here, sums_of
 from fastcell.simd.vector import (
     INT8,
@@ -92,35 +108,117 @@ def _step_of(call, layer, array, b, q):
 
 
 @kernel
-def lstm_layer(layer, special, call, begin, last, block, stretch, kind):
+def lstm_layer(layer, special, call, begin, last, block, stretch, kind, meeting):
     """One layer, one direction, rows `begin` to `last`. The states are read, where they are given, and written.
 
     layer, call: blocks of `layout`, behind the call's header scratch for `block` rows and a stretch of `stretch` rows
-    and steps. special: None for sigmoid, tanh, tanh and nothing more. kind: a zero of the arithmetic's.
+    and steps. special: None for sigmoid, tanh, tanh and nothing more. kind: a zero of the arithmetic's. meeting: the
+    hall of one that this thread leads, or 0; without a call, of one in which it helps, in whatever layer it is told.
     """
-    more = None if special is None else special_of(layer)
-    size = sizes_of(layer)
-    room = rooms(call, size, block, stretch)
-    for first in range(begin, last, block):
-        count = min(block, last - first)
-        _load_states(layer, call, size, room, first, count, kind)
-        active = count
-        s, longest = NONE, _end(call, _row(call, first))
-        while s < longest:
-            ahead = min(max(stretch // count, 1), longest - s)
-            filled = _gather(layer, call, size, room, first, active, s, s + ahead, kind)
-            products(
-                kind, (part_of(layer, "bias"), NONE), (room.gates, size.gate_row), size.groups, size.last,
-                (part_of(layer, "w_x"), of_layer(layer, "w_x_group"), size.inputs), (room.x_table, NONE), filled,
-            )  # fmt: skip
-            gates = room.gates
-            for q in range(s, s + ahead):
-                while _end(call, _row(call, first + active - 1)) <= q:
-                    active -= 1
-                _step(layer, more, call, size, room, first, active, q, gates, block, kind)
-                gates += active * size.gate_row
-            s += ahead
-        _store_states(layer, call, size, room, first, count, kind)
+    first, count, s, longest, active, filled, met = np.int64(begin), NONE, NONE, NONE, NONE, NONE, NONE
+    rank, word, alone = NONE, NONE, False
+    if call == 0:
+        rank = enter(meeting)
+        if rank == 0:
+            return
+    while True:
+        if call == 0:
+            word = wait_for_call(meeting, rank, word)
+            if word == 0:
+                break
+            layer, s, end, active, filled, met = task_of(meeting)
+            many, size = members_of(word), sizes_of(layer)
+            room = hall_rooms(meeting, size, block, rank, kind)
+        else:
+            size = sizes_of(layer)
+            own = rooms(call, size, block, stretch)
+            if s == longest:
+                if count != 0:
+                    _store_states(layer, call, size, own, first, count, kind)
+                    first += block
+                if first >= last:
+                    return
+                count, s, longest = min(block, last - first), NONE, _end(call, _row(call, first))
+                _load_states(layer, call, size, own, first, count, kind)
+                alone = False
+                if longest == 0:
+                    continue
+            many, active = members(meeting), _active(call, first, count, s)
+            room, end = own, min(s + max(stretch // count, 1), longest)
+            if many > 1:
+                room, end = hall_rooms(meeting, size, block, rank, kind), min(s + steps_at_most(meeting), longest)
+                _copy_states(size, own, room, block, kind)
+                _reset(layer, call, size, room, first, active, s, kind)
+            filled, end = _gather(layer, call, size, room, first, active, s, end, kind, NONE if many == 1 else meeting)
+            if many > 1:
+                met = call_members(meeting, many, layer, s, end, active, filled)
+        if many > 1 or not alone:  # else they are there from the stretch before
+            _make_h_operands(layer, size, room, active, s, kind)
+        share = Share(size.groups * rank // many, size.groups * (rank + 1) // many, meeting, many, rank, met)
+        w_x = of_layer(layer, "w_x_group")
+        products(
+            kind, (part_of(layer, "bias") + share.begin * GROUP, NONE),
+            (room.gates + share.begin * GROUP, size.gate_row), share.end - share.begin,
+            size.last if share.end == size.groups else 4,
+            (part_of(layer, "w_x") + share.begin * w_x, w_x, size.inputs), (room.x_table, NONE), filled,
+        )  # fmt: skip
+        gates, q = room.gates, s
+        while q < end:
+            if call == 0:
+                active = load_scalar(active_at(meeting, q - s), INT64)
+            else:
+                active = _active(call, first, active, q)
+                if many == 1 and of_call(call, "reset") != 0:
+                    _reset(layer, call, size, room, first, active, q, kind)
+            _step(layer, special, size, room, active, q, gates, share, kind)
+            if many > 1 and not meet(share, q - s):
+                break
+            _finish(layer, call, size, room, first, active, q, kind)
+            gates += active * size.gate_row
+            q += 1
+            if many == 1 and members(meeting) > 1:  # someone has come
+                break
+        void = many > 1 and q < end
+        if call == 0:
+            if void:
+                break
+            continue
+        alone = many == 1
+        if many > 1:
+            settle(meeting, void)
+            if void:
+                continue
+            _copy_states(size, room, own, block, kind)
+        s = q
+    leave(meeting, True)
+
+
+@inline
+def _active(call, first, active, q):
+    """How many rows, the longest ones, have a q-th step, which one has."""
+    while _end(call, _row(call, first + active - 1)) <= q:
+        active -= 1
+    return active
+
+
+@helper
+def _copy_states(size, source, to, block, kind):
+    """h and c of a block's rows, as they were and are, from one room to another."""
+    _copy_row(source.h, to.h, block * (2 * size.h_row + size.c_row), sums_of(kind))
+
+
+@inline
+def _h_of(room, size, r, q):
+    """Where row r's h is before its q-th step."""
+    return room.h + (room.flip if q & 1 else NONE) + r * size.h_row
+
+
+@helper
+def _make_h_operands(layer, size, room, active, s, kind):
+    """Tell the products where the operands of h before step s are; those that are values, as they lie at even steps."""
+    for r in range(active):
+        at = _h_operand(layer, size, room, r, _h_of(room, size, r, s), kind)
+        store_scalar(room.h_table + r * 8, at - (room.flip if size.h_operand == 0 and s & 1 else NONE))
 
 
 @inline
@@ -157,53 +255,61 @@ def _load_states(layer, call, size, room, first, count, kind):
             given_h, given_c = _state(layer, call, size, _row(call, first + r), like)
             copy_values(given_h, h, size.returned, like)
             copy_values(given_c, room.c + r * size.c_row, size.hidden, like)
-        store_scalar(room.h_table + r * 8, _h_operand(layer, size, room, r, h, kind))
         full = room.full + r * size.c_row
         store_scalar(room.p_table + r * 8, full if size.p_operand == 0 else room.p_operands + r * size.p_operand)
 
 
 @helper
-def _gather(layer, call, size, room, first, active, s, end, kind):
-    """Tell the products where the operands of x are, steps s to end of each row that has them; returns how many."""
+def _gather(layer, call, size, room, first, active, s, end, kind, meeting):
+    """Tell the products where the operands of x are, steps s to `end` of each row that has them.
+
+    Returns how many, and the end. In a meeting it comes before a step that resets a row, x is copied, which members
+    are not to read itself, and it is written down how many rows have which step.
+    """
     x = place(call, of_layer(layer, "source"))
-    filled = 0
+    filled = NONE
     for q in range(s, end):
         for r in range(active):
             b = _row(call, first + r)
             if q >= _end(call, b):
                 active = r
                 break
+            if meeting != 0 and q > s and of_call(call, "reset") != 0 and _resets(layer, call, b, q):
+                return filled - r, q
             at = _step_of(call, layer, x, b, q)
             at = operand_at(kind, at, room.x_operands, filled, size.x_operand, size.inputs, 0.0)
+            if meeting != 0 and size.x_operand == 0:
+                to = np.int64(room.x_operands + filled * x_row(size, kind))
+                copy_values(at, to, size.inputs, sums_of(kind))
+                at = to
             store_scalar(room.x_table + filled * 8, at)
             filled += 1
-    return filled
+        if meeting != 0:
+            store_scalar(active_at(meeting, q - s), np.int64(active))
+    return filled, end
 
 
 @inline
-def _step(layer, special, call, size, room, first, active, q, gates, block, kind):
-    """The q-th step of the first `active` rows, to whose gates x's products are summed."""
-    like = sums_of(kind)
+def _step(layer, special, size, room, active, q, gates, share, kind):
+    """The q-th step of the first `active` rows, to whose gates x's products are summed: a share of the new c and h."""
+    like, more = sums_of(kind), None if special is None else special_of(layer)
     old, new = (room.flip, NONE) if q & 1 else (NONE, room.flip)
-    _reset(layer, call, size, room, first, active, q, old, kind)
     h_new, h_new_row = (room.h + new, size.h_row) if size.p_groups == 0 else (room.full, size.c_row)
+    rows = room.h_table, old if size.h_operand == 0 else NONE
     many = 2 if active == 1 else 1
-    pieces = (size.groups + many - 1) // many
+    pieces = (share.end - share.begin + many - 1) // many
     group_bytes = of_layer(layer, "w_h_group")
     w_h = part_of(layer, "w_h")
     for piece in range(pieces):  # alternate steps visit the groups in opposite order: the cache holds the last ones
-        g = many * (pieces - 1 - piece if q & 1 else piece)
-        wide = min(many, size.groups - g)
+        g = share.begin + many * (pieces - 1 - piece if q & 1 else piece)
+        wide = min(many, share.end - g)
         last = size.last if g + wide == size.groups else 4
         here = gates + g * GROUP, size.gate_row
-        products_here(
-            kind, here, here, wide, last, (w_h + g * group_bytes, group_bytes, size.returned), (room.h_table, old),
-            active,
-        )  # fmt: skip
+        products_here(kind, here, here, wide, last, (w_h + g * group_bytes, group_bytes, size.returned), rows, active)
         for k in range(g, g + wide):
             advance(
                 (gates + k * GROUP, size.gate_row), (room.c + k * VECTOR, size.c_row), (h_new + k * VECTOR, h_new_row),
-                active, last if k + 1 == g + wide else 4, k, special, like,
+                active, last if k + 1 == g + wide else 4, k, more, like,
             )  # fmt: skip
     if size.p_groups != 0:
         if size.p_operand != 0:
@@ -216,25 +322,36 @@ def _step(layer, special, call, size, room, first, active, q, gates, block, kind
             kind, (part_of(layer, "zeros"), NONE), (room.h + new, size.h_row), size.p_groups, size.p_last,
             (part_of(layer, "w_p"), of_layer(layer, "w_p_group"), size.hidden), (room.p_table, NONE), active,
         )  # fmt: skip
-    y = place(call, of_layer(layer, "to"))
-    beside = of_layer(layer, "direction") * size.returned * size_of(like)
-    for r in range(active):
-        h = room.h + new + r * size.h_row
-        _h_operand(layer, size, room, r, h, kind)
-        copy_values(h, _step_of(call, layer, y, _row(call, first + r), q) + beside, size.returned, like)
 
 
 @inline
-def _reset(layer, call, size, room, first, active, q, old, kind):
+def _finish(layer, call, size, room, first, active, q, kind):
+    """Make operands of the q-th step's h, and y, which the call is for."""
+    like, h = sums_of(kind), _h_of(room, size, NONE, q + 1)
+    if size.h_operand != 0:
+        for r in range(active):
+            _h_operand(layer, size, room, r, h + r * size.h_row, kind)
+    if call != 0:
+        y = place(call, of_layer(layer, "to"))
+        beside = of_layer(layer, "direction") * size.returned * size_of(like)
+        for r in range(active):
+            to = _step_of(call, layer, y, _row(call, first + r), q) + beside
+            copy_values(h + r * size.h_row, to, size.returned, like)
+
+
+@inline
+def _resets(layer, call, b, q):
+    """Whether row b's q-th step has a flag."""
+    at = of_call(call, "reset") + _time(call, layer, b, q) * of_call(call, "reset_step")
+    return load_scalar(at + b * of_call(call, "reset_row"), INT8) != 0
+
+
+@helper
+def _reset(layer, call, size, room, first, active, q, kind):
     """Set the rows whose flag says so to what they begin with."""
-    flags = of_call(call, "reset")
-    if flags == 0:
-        return
     for r in range(active):
-        b = _row(call, first + r)
-        t = _time(call, layer, b, q)
-        if load_scalar(flags + t * of_call(call, "reset_step") + b * of_call(call, "reset_row"), INT8) != 0:
-            h = room.h + old + r * size.h_row
+        if of_call(call, "reset") != 0 and _resets(layer, call, _row(call, first + r), q):
+            h = _h_of(room, size, r, q)
             _begin(layer, size, room, r, h, kind)
             _h_operand(layer, size, room, r, h, kind)
 

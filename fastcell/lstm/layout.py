@@ -198,9 +198,9 @@ class Rooms(NamedTuple):
     gates: int
     """(stretch, gate_row)"""
     h: int
-    """(block, h_row), twice where h's values are the operands: they are read while new ones are written."""
+    """(block, h_row), twice: they are read while new ones are written."""
     flip: int
-    """Bytes to the second of them, or 0."""
+    """Bytes to the second of them."""
     full: int
     """(block, c_row): h before its projection."""
     c: int
@@ -217,7 +217,7 @@ class Rooms(NamedTuple):
 def rooms(call, size, block, stretch):
     gates = call + CALL_BYTES
     h = gates + stretch * size.gate_row
-    flip = block * size.h_row if size.h_operand == 0 else 0
+    flip = block * size.h_row
     full = h + 2 * block * size.h_row
     c = full + (block * size.c_row if size.p_groups else 0)
     x_operands = c + block * size.c_row

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastcell import _checks, _threads
-from fastcell._jit import inline
+from fastcell._jit import inline_for_all
 from fastcell.scan.arguments import checked_rules, gate, memories, toy_arrays
 from fastcell.scan.dispatch import BOUNDED, GATED, TOY, Run
 from fastcell.scan.small_calls import small_gated, small_toy
@@ -255,7 +255,7 @@ def rules_to_gates(x2: ArrayLike, x3: ArrayLike) -> tuple[NDArray[np.int8], NDAr
     return (~forget).view(np.int8), take.view(np.int8), (emit == 1).view(np.int8)
 
 
-@inline
+@inline_for_all
 def toy_step(a: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any, Any]:
     """One step of the toy cell on scalars, from Python or from a function under `@njit`.
 

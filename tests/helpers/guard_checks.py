@@ -20,7 +20,7 @@ from fastcell._checks import round_up
 from fastcell.scan import small_calls
 from fastcell.scan.gated_registers import GROUP, SEGMENT
 from fastcell.simd.vector import LANES
-from tests.helpers import problems
+from tests.helpers import meetings, problems
 
 PAGE = mmap.PAGESIZE
 FILLER = 0xA5
@@ -144,8 +144,9 @@ LAYOUTS = {
     "strided": _strided,
     "upside down": lambda x: np.ascontiguousarray(x[::-1])[::-1],
 }
-OWN = {"scan": 1, "keys": 2, "rows": 2, "lstm": 3, "layer": 7}
-"""What a call makes at least: memories; h, c and scratch; a layer's weights as the kernels want them."""
+OWN = {"scan": 1, "keys": 2, "rows": 2, "lstm": 3, "layer": 7, "hall": 1}
+"""What a call makes at least: memories; h, c and scratch; a layer's weights as the kernels want them; where
+threads meet."""
 SMALL = small_calls.SMALL
 STEPS = 1, 3, 4, 5, LANES - 1, LANES, LANES + 1, 127, 130
 COLUMNS = 1, 2, LANES // 2 - 1, LANES // 2 + 1, LANES - 1, LANES, LANES + 1, 2 * LANES - 1, 2 * LANES + 3
@@ -309,6 +310,35 @@ def lstm_float32():
     _lstm("float32", ["plain"])
 
 
+def _lstm_shared(precision):
+    """Three threads, which are there for certain, share the units out."""
+    lanes, rng = LANES if precision != "float64" else LANES // 2, np.random.default_rng(0)
+    dtype = "float64" if precision == "float64" else "float32"
+    for H, (T, B) in itertools.product((2 * lanes + 1, 4 * lanes + 3), ((1, 1), (10, 1), (5, 3), (4, 7))):
+        make = partial(fc.LSTM, lanes + 1, H, dtype=dtype, precision=precision, seed=0)
+        shapes = (T, B, lanes + 1), (1, B, H), (1, B, H), (T, B, H)
+        arrays = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+        def shared(x, h, c, y, make=make):
+            with meetings.plan(1, 3):
+                y, state = make()(x, (h, c), out=y)
+            return (y, *state)
+
+        own = OWN["lstm"] + OWN["layer"] + OWN["hall"]
+        same(shared, arrays, own, f"LSTM {precision} H={H} ({T}, {B}), units shared")
+
+
+def lstm_shared():
+    """The usual LSTM, its units shared out."""
+    _lstm_shared("float32")
+
+
+def lstm_shared_others():
+    """The other arithmetics."""
+    for precision in ("float64", "bfloat16", "int8"):
+        _lstm_shared(precision)
+
+
 def lstm_others():
     """Stacks, both directions, projections, peepholes, float64."""
     _lstm("float32", ["stacked", "special"])
@@ -370,8 +400,11 @@ def nothing_escapes():
     ctypes.string_at(x.ctypes.data + x.nbytes, 1)
 
 
-USUAL = toy_float32, keys_and_rows, gated_float32, lstm_float32, cell_float32
-OTHERS = toy_others, toy_bounded, gated_others, lstm_others, lstm_precisions, cell_others, cell_precisions
+USUAL = toy_float32, keys_and_rows, gated_float32, lstm_float32, lstm_shared, cell_float32
+OTHERS = (
+    toy_others, toy_bounded, gated_others, lstm_others, lstm_precisions, lstm_shared_others, cell_others,
+    cell_precisions,
+)  # fmt: skip
 CHECKS = {check.__name__: check for check in (*USUAL, *OTHERS, nothing_escapes)}
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 import fastcell as fc
 from fastcell.scan import small_calls
 from fastcell.scan.gated_registers import GROUP, SEGMENT
-from tests.helpers import expected, lstms
+from tests.helpers import expected, lstms, meetings
 
 small = small_calls.SMALL
 small_calls.SMALL = 0  # the kernels for large arrays are checked on small ones
@@ -239,6 +239,20 @@ def lstm_plain():
     _lstm(["float32"])
 
 
+def lstm_shared():
+    """Hidden units shared out among threads, rows of any length, resets; stretches that are broken off."""
+    lstm, x = fc.LSTM(5, 70, seed=0), lstms.normal((300, 3, 5), "float32")
+    lstms.check(lstm, x[:9])
+    resets = np.random.default_rng(0).random((300, 3)) < 0.05
+    for options in ({}, {"reset": resets}, {"lengths": np.array([40, 300, 171])}):
+        meetings.check(lstm, x, seats=3, **options)
+    wanted = meetings.bits(lstm(x, threads=1))
+    with meetings.plan(1, 3, looks=-(10**9)) as log:
+        for _ in range(20):
+            assert meetings.bits(lstm(x)) == wanted
+    assert any(void for void, _ in log)
+
+
 def lstm_float64():
     """The same, half as many to a vector."""
     _lstm(["float64"])
@@ -324,8 +338,8 @@ CHECKS = {
     for check in (
         columns, strips, registers, calls, sequence, overflowing_floats, keyed, integers, bounds, bounded_column,
         other_rules,
-        gated_columns, gated_strips, gated_keyed, gated_column, lstm_plain, lstm_float64, lstm_special, resets,
-        streams, bfloat16, int8, cell,
+        gated_columns, gated_strips, gated_keyed, gated_column, lstm_plain, lstm_float64, lstm_special, lstm_shared,
+        resets, streams, bfloat16, int8, cell,
     )
 }  # fmt: skip
 

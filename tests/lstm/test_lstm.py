@@ -280,3 +280,76 @@ def test_out_must_not_overlap_and_nothing_is_written_on_an_error():
     with pytest.raises(ValueError, match="lengths"):
         lstm(x, lengths=[9, 9], out=out)
     assert (out == 7).all()
+
+
+SMALL = {
+    "one layer": {},
+    "layers and directions": {"num_layers": 2, "bidirectional": True},
+    "projection": {"proj_size": 3},
+    "backwards": {"reverse": True},
+    "float64": {"dtype": "float64"},
+    "batch first": {"batch_first": True},
+    "a state to begin with": {"initial_state": (np.full((1, 9), 0.5), np.full((1, 9), -0.5))},
+}
+
+
+def unaligned(x):
+    """The same numbers at an odd address."""
+    room = np.empty(x.nbytes + 1, np.uint8)[1:]
+    room[:] = np.frombuffer(x.tobytes(), np.uint8)
+    return room.view(x.dtype).reshape(x.shape)
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+FORMS = {
+    "as it is": lambda x: x,
+    "Fortran's order": np.asfortranarray,
+    "strided": lambda x: np.repeat(x, 2, axis=2)[:, :, ::2],
+    "byte-swapped": lambda x: x.astype(x.dtype.newbyteorder()),
+    "another dtype": lambda x: x.astype(np.float16).astype(np.float64),
+    "unaligned": unaligned,
+    "read-only": read_only,
+    "a list": lambda x: x.tolist(),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_call_has_the_answer_of_the_long_way(name):
+    """Which any option takes: `threads` here."""
+    lstm = fc.LSTM(4, 9, seed=0, **SMALL[name])
+    L, x = lstm.num_layers * lstm.directions, normal((3, 2, 4), lstm.dtype)
+    rows = 3 if lstm.batch_first else 2
+    state = normal((L, rows, lstm.output_size), lstm.dtype), normal((L, rows, 9), lstm.dtype)
+    kept = [part.copy() for part in state]
+    for begin in (None, state, list(state)):
+        (y, (h, c)), (wanted_y, wanted) = lstm(x, begin), lstm(x, begin, threads=1)
+        for got, want in zip((y, h, c), (wanted_y, *wanted), strict=True):
+            assert (got.dtype, got.shape) == (lstm.dtype, want.shape)
+            np.testing.assert_array_equal(got, want)
+    for part, before in zip(state, kept, strict=True):
+        np.testing.assert_array_equal(part, before)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_small_calls_take_every_form(form):
+    lstm, make = fc.LSTM(4, 9, seed=0), FORMS[form]
+    x, h, c = (make(normal(shape)) for shape in ((3, 2, 4), (1, 2, 9), (1, 2, 9)))
+    plain = [np.ascontiguousarray(part, np.float32) for part in (x, h, c)]
+    y, state = lstm(x, (h, c))
+    wanted_y, wanted = lstm(plain[0], (plain[1], plain[2]), threads=1)
+    for got, want in zip((y, *state), (wanted_y, *wanted), strict=True):
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(got, want)
+
+
+def test_small_calls_refuse_what_others_refuse():
+    lstm, x = fc.LSTM(4, 9, seed=0), normal((3, 2, 4))
+    with pytest.raises(ValueError, match=r"^state's h must have shape \(L\*D, B, H\) = \(1, 2, 9\), got \(1, 1, 9\)$"):
+        lstm(x, (np.zeros((1, 1, 9), "f"), np.zeros((1, 2, 9), "f")))
+    with pytest.raises(ValueError, match=r"^x must have shape"):
+        lstm(normal((3, 2, 5)))

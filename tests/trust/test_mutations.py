@@ -10,6 +10,7 @@ LSTM, CELL, GATES, PRODUCTS = (f"lstm/{name}.py" for name in ("kernels", "cell_k
 KERNELS, GATED = "scan/toy_kernels.py", "scan/gated_kernels.py"
 RULES, BOUNDED = "scan/rules.py", "scan/bounded_kernels.py"
 REGISTERS, CALLS = "scan/toy_registers.py", "scan/small_kernels.py"
+MEETING = "lstm/meeting.py"
 GATED_REGISTERS = "scan/gated_registers.py"
 
 
@@ -214,7 +215,9 @@ MUTANTS = {
     "a stream reads another's events": Mutant(
         "streams", LSTM, '(of_call(call, "starts") + 8 * b, INT64) + k)', '(of_call(call, "starts"), INT64) + k)'
     ),
-    "a reset of another step": Mutant("streams", LSTM, "t = _time(call, layer, b, q)", "t = q"),
+    "a reset of another step": Mutant(
+        "streams", LSTM, '_time(call, layer, b, q) * of_call(call, "reset_step")', 'q * of_call(call, "reset_step")'
+    ),
     "masked steps keep what was there": Mutant("streams", "lstm/api.py", "y[~there] = 0", "y[~there] += 1"),
     "bfloat16 pairs are swapped": Mutant("bfloat16", "lstm/bfloat16.py", "-1, 2)[..., ::-1]", "-1, 2)"),
     "bfloat16 weights are cut off instead of rounded": Mutant(
@@ -235,6 +238,23 @@ MUTANTS = {
     "int8 takes h before it is projected for h": Mutant(
         "int8", LSTM, "operand_at(kind, h, room.h_operands", "operand_at(kind, room.full, room.h_operands"
     ),
+    "nobody waits in a meeting": Mutant("lstm_shared", MEETING, "rank * _LINE) < want", "rank * _LINE) < want - 1"),
+    "a stretch that was broken off counts": Mutant(
+        "lstm_shared",
+        LSTM,
+        "            if void:\n                continue\n            _copy",
+        "            if void:\n                q = end\n            _copy",
+    ),
+    "a meeting goes on over a reset": Mutant(
+        "lstm_shared", LSTM, "                return filled - r, q", "                pass"
+    ),
+    "a member takes x for that of the first stretch": Mutant(
+        "lstm_shared",
+        LSTM,
+        "            layer, s, end, active, filled, met =",
+        "            layer, s, end, active, _, met =",
+    ),
+    "c stays in the hall": Mutant("lstm_shared", LSTM, "(2 * size.h_row + size.c_row)", "(2 * size.h_row)"),
     "eight steps begin with nothing": Mutant(
         "gated_column", GATED_REGISTERS, "here = fma(g, memory, b)", "here = fma(g, memory - memory, b)"
     ),
