@@ -29,14 +29,17 @@ class HalfLife:
     """A half-life in nanoseconds, or in the unit of times that are numbers."""
 
     def __init__(self, given: Any) -> None:
-        self.given, self.duration = given, not isinstance(given, int | float) or isinstance(given, bool)
+        number = isinstance(given, int | float | np.integer | np.floating) and not isinstance(
+            given, bool | np.timedelta64
+        )
+        self.given, self.duration = given, not number
         if isinstance(given, str) and (found := _DURATION.fullmatch(given)):
             length: float = float(found[1]) * _UNITS[found[2]]
         elif isinstance(given, dt.timedelta):  # pandas' as well
             length = given / dt.timedelta(microseconds=1) * 1000
         elif isinstance(given, np.timedelta64) and not np.isnat(given):
             length = float(given / np.timedelta64(1, "ns"))
-        elif not self.duration:
+        elif number:
             length = float(given)
         else:
             raise (ValueError if isinstance(given, str) else TypeError)(f"half_life must be {_EXPECTED}, got {given!r}")

@@ -22,7 +22,7 @@ from fastcell._cli import tables as _tables
 from fastcell._cli.demo import rain, wettest_spells
 from fastcell.frames import job
 from tests.helpers import processes
-from tests.helpers.commands import COLUMNS, by_hand, keyed, read, scan, steps, table, write
+from tests.helpers.commands import COLUMNS, KILLED, by_hand, keyed, linux, peak, read, scan, steps, table, write
 
 
 def expected(frame):
@@ -311,22 +311,6 @@ def test_more_that_stops_a_scan(tmp_path, capsys):
 
 # ---- killed at any moment --------------------------------------------------------------------------------
 
-KILLED = """
-import os, signal, sys
-import fastcell._files as files
-moment, replace, calls = int(sys.argv[1]), os.replace, []
-def kill_or_replace(*names):
-    if moment == 2 * len(calls):
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(*names)
-    calls.append(names)
-    if moment == 2 * len(calls) - 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-files.os.replace = kill_or_replace
-from fastcell.__main__ import main
-sys.exit(main(sys.argv[2:]))
-"""
-
 
 @pytest.mark.parametrize("moment", [0, 1, 2, 3], ids=["before OUT", "after OUT", "before STATE", "after STATE"])
 def test_a_killed_run_is_made_good_by_the_next(tmp_path, moment):
@@ -525,25 +509,6 @@ def test_what_stops_an_lstm(tmp_path, torch, capsys):
     )
     assert "OUT must be another file than X" in error(w, y, y)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
-
-
-PEAK = """
-import re, sys
-from fastcell.__main__ import main
-code = main(sys.argv[1:])
-print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])  # of this process, not of its parent
-sys.exit(code)
-"""
-
-
-def peak(*arguments):
-    """MiB that a command takes at most."""
-    run = processes.python("-c", PEAK, *map(str, arguments))
-    assert run.returncode == 0, run.stderr
-    return int(run.stdout) / 1024
-
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what a process took at most")
 
 
 @linux

@@ -13,9 +13,8 @@ import fastcell as fc
 from fastcell.__main__ import main
 from fastcell._cli import stream
 from fastcell._cli import tables as _tables
-from tests.cli.test_main import KILLED, linux, peak
 from tests.helpers import processes
-from tests.helpers.commands import read, write
+from tests.helpers.commands import KILLED, linux, peak, read, write
 
 T, H = 600, 5
 

@@ -118,6 +118,13 @@ def test_a_duration_said_in_many_ways(half_life):
     np.testing.assert_allclose(result.frame["y"], [1.0, 0.5, 0.125], rtol=1e-15)
 
 
+@pytest.mark.parametrize("half_life", [90, 90.0, np.int64(90), np.float32(90)], ids=repr)
+def test_a_half_life_of_numbers(half_life):
+    frame = pd.DataFrame({"x": [1.0, 0.0, 0.0], "t": [0, 90, 270]})
+    result = fc.frames.gated_scan(frame, "x", half_life=half_life, time="t")
+    assert result.frame["y"].tolist() == [1.0, 0.5, 0.125]
+
+
 def test_gates_beside_a_half_life(kind):
     frame = pa.table({"x": [1.0, 2.0, 4.0], "t": [0, 1, 3], "i": [0.5, 1.0, 1.0], "o": [1, 0, 1]})
     result = fc.frames.gated_scan(kind(frame), "x", None, "i", "o", half_life=1, time="t")

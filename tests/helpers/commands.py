@@ -1,13 +1,16 @@
 """Tables and arrays for the command line, and the command itself."""
 
 import datetime as dt
+import sys
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+import pytest
 
 from fastcell.__main__ import main
+from tests.helpers import processes
 
 COLUMNS = ["--value", "v", "--control", "c", "--emit", "e"]
 
@@ -57,3 +60,39 @@ def by_hand(frame, names):
 
 def steps(*shape):
     return np.random.default_rng(0).standard_normal(shape)
+
+
+KILLED = """
+import os, signal, sys
+import fastcell._files as files
+moment, replace, calls = int(sys.argv[1]), os.replace, []
+def kill_or_replace(*names):
+    if moment == 2 * len(calls):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(*names)
+    calls.append(names)
+    if moment == 2 * len(calls) - 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+files.os.replace = kill_or_replace
+from fastcell.__main__ import main
+sys.exit(main(sys.argv[2:]))
+"""
+"""Runs a command that is killed before or after its first or second file takes its place."""
+
+PEAK = """
+import re, sys
+from fastcell.__main__ import main
+code = main(sys.argv[1:])
+print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])  # of this process, not of its parent
+sys.exit(code)
+"""
+
+
+def peak(*arguments):
+    """MiB that a command takes at most."""
+    run = processes.python("-c", PEAK, *map(str, arguments))
+    assert run.returncode == 0, run.stderr
+    return int(run.stdout) / 1024
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what a process took at most")
