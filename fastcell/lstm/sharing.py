@@ -104,8 +104,8 @@ def lead(layers: list[Layer], block: int, seats: int, run: Callable[[int], None]
     looks = _LOOKS + first.block.nbytes * block // (_SPEED * seats)
     hall = meeting.open_hall(sizes, block, steps, seats, first.zero.itemsize, looks)
     words = meeting.words(hall)
-    _threads.invite(partial(_join, layers, block, hall), seats - 1)
     try:
+        _threads.invite(partial(_join, layers, block, hall), seats - 1)
         run(int(address(hall)))
     finally:
         words[meeting.OVER // 8] = 1

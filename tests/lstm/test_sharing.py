@@ -134,17 +134,24 @@ def test_32_callers_and_a_pool_of_two(monkeypatch):
 
 
 @pytest.mark.usefixtures("new_pool")
+@pytest.mark.parametrize("where", ["during", "before"])
 @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
-def test_an_error_ends_the_meeting_for_all(error):
-    def run(hall):
+def test_an_error_ends_the_meeting_for_all(error, where):
+    """Raised by the call, or as soon as the helpers are told."""
+
+    def run(*_):
         raise error
 
-    with meetings.plan(1, 3), pytest.raises(error):
-        sharing.lead(LSTM.packed, 1, 3, run)
-    stop = time.monotonic() + 20
-    while len(_threads._pool.idle) < 2 and time.monotonic() < stop:
-        time.sleep(0.001)
-    assert len(_threads._pool.idle) == 2
+    with meetings.plan(1, 3), pytest.MonkeyPatch.context() as patch:
+        if where == "before":
+            asked = _threads.invite
+            patch.setattr(_threads, "invite", lambda work, count: run(asked(work, count)))
+        with pytest.raises(error):
+            sharing.lead(LSTM.packed, 1, 3, run)
+        stop = time.monotonic() + 20
+        while len(_threads._pool.idle) < 2 and time.monotonic() < stop:
+            time.sleep(0.001)
+        assert len(_threads._pool.idle) == 2
 
 
 def test_helpers_hold_none_of_the_callers_arrays():
