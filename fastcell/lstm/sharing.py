@@ -16,9 +16,9 @@ from fastcell.simd.vector import address
 _ROWS = 1 << 22  # multiplications by x from which rows go to several threads
 _UNITS = 1 << 25  # bytes of weights that all steps multiply by, from which units do
 _MEETING, _MEET = 1.15, 1 << 16  # what meetings cost: a part of the work, and for each thread bytes it might multiply
-_STRETCH, _STEPS = 24, 8  # rows and steps of a stretch, steps at most
-_SPEED = 8000  # bytes of weights that are multiplied while a thread that waits looks twice
-_LOOKS = 1200  # how often a leader looks for what others do beside what they need for their shares
+_STRETCH, _STEPS = 24, 6  # rows and steps of a stretch, steps at most
+_SPEED = 8000  # bytes of float32 weights that are multiplied while a leader looks twice: in each precision it waits
+_LOOKS = 1200  # this often for others, and as often as half of a share of the stretch takes
 _SOON, _LATE = 1e-4, 1e-2  # seconds after which a thread that was let go comes again
 _REST, _RESTS = 1e-3, 0.064  # seconds without meetings after one in vain, twice as many each time up to these
 
@@ -101,11 +101,12 @@ def lead(layers: list[Layer], block: int, seats: int, run: Callable[[int], None]
     """`run` with the address of a hall in which it meets such threads as come."""
     sizes, first = [layer.sizes for layer in layers], layers[0].params
     steps = max(min(_STRETCH // block, _STEPS), 1)
-    looks = _LOOKS + first.block.nbytes * block // (_SPEED * seats)
+    size = sizes[-1]
+    looks = _LOOKS + size.gate_row * (size.inputs + size.returned) * block * steps // (_SPEED * seats)
     hall = meeting.open_hall(sizes, block, steps, seats, first.zero.itemsize, looks)
     words = meeting.words(hall)
-    _threads.invite(partial(_join, layers, block, hall), seats - 1)
     try:
+        _threads.invite(partial(_join, layers, block, hall), seats - 1)
         run(int(address(hall)))
     finally:
         words[meeting.OVER // 8] = 1

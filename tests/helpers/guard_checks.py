@@ -321,7 +321,7 @@ def _lstm_shared(precision):
 
         def shared(x, h, c, y, make=make):
             with meetings.plan(1, 3):
-                y, state = make()(x, (h, c), out=y)
+                y, state = make()(x, (h, c), out=y, threads=2)
             return (y, *state)
 
         own = OWN["lstm"] + OWN["layer"] + OWN["hall"]

@@ -17,7 +17,7 @@ def bits(answer):
 
 @contextmanager
 def plan(pieces, seats, steps=3, looks=10**9, wait=True, guest=None):
-    """Calls go by this plan, in stretches of so many steps. The leader looks so often for what others have done.
+    """Calls that ask for threads go by this plan, in stretches of so many steps. The leader looks so often for others.
 
     guest: called with the hall's words in place of a helper. Gives a list: of each meeting, how many stretches were
     void and how many were not.
@@ -50,7 +50,7 @@ def check(lstm, x, state=None, seats=2, pieces=1, **options):
     wanted = bits(lstm(x, state, threads=1, **options))
     with plan(pieces, seats) as log:
         for _ in range(50):
-            assert bits(lstm(x, state, **options)) == wanted
+            assert bits(lstm(x, state, threads=2, **options)) == wanted
             if any(shared for _, shared in log):
                 return
     raise AssertionError(f"nobody came: {log}")

@@ -77,7 +77,7 @@ def test_threads_that_never_come(monkeypatch):
     monkeypatch.setattr(_threads._pool, "room", [])
     x = normal(40, 1, 7)
     with meetings.plan(1, 3, wait=False) as log:
-        assert bits(LSTM(x)) == bits(LSTM(x, threads=1))
+        assert bits(LSTM(x, threads=2)) == bits(LSTM(x, threads=1))
     assert log == [(0, 0), (0, 0)]
 
 
@@ -92,7 +92,7 @@ def test_one_that_stalls_is_let_go(looks):
         doors[0][0] = 1
 
     with meetings.plan(1, 2, looks=looks, guest=stall) as log:
-        assert bits(LSTM(x)) == wanted
+        assert bits(LSTM(x, threads=2)) == wanted
     assert log == [(1, 0)]
     assert doors[0][0] == (1 << 32) + 1  # closed, and nobody has left
 
@@ -103,7 +103,7 @@ def test_the_door_is_opened_again():
     wanted = bits(LSTM(x, threads=1))
     with meetings.plan(1, 3, looks=-(10**9)) as log:
         for _ in range(20):
-            assert bits(LSTM(x)) == wanted
+            assert bits(LSTM(x, threads=2)) == wanted
     assert sum(void for void, _ in log) > 0
 
 
@@ -113,7 +113,7 @@ def test_impatient_leaders_give_up():
     LSTM(x, threads=1)
     with meetings.plan(1, 2, looks=-(10**9)) as log:
         for _ in range(20):
-            LSTM(x)
+            LSTM(x, threads=2)
     assert all(void <= 3 + shared // 16 for void, shared in log)
 
 
@@ -125,7 +125,7 @@ def test_32_callers_and_a_pool_of_two(monkeypatch):
 
     def call(_):
         together.wait()
-        return [bits(LSTM(x)) for _ in range(10)]
+        return [bits(LSTM(x, threads=2)) for _ in range(10)]
 
     with meetings.plan(2, 3, looks=100, wait=False), ThreadPoolExecutor(32) as pool:
         for answers in pool.map(call, range(32), timeout=120):
@@ -134,17 +134,24 @@ def test_32_callers_and_a_pool_of_two(monkeypatch):
 
 
 @pytest.mark.usefixtures("new_pool")
+@pytest.mark.parametrize("where", ["during", "before"])
 @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
-def test_an_error_ends_the_meeting_for_all(error):
-    def run(hall):
+def test_an_error_ends_the_meeting_for_all(error, where):
+    """Raised by the call, or as soon as the helpers are told."""
+
+    def run(*_):
         raise error
 
-    with meetings.plan(1, 3), pytest.raises(error):
-        sharing.lead(LSTM.packed, 1, 3, run)
-    stop = time.monotonic() + 20
-    while len(_threads._pool.idle) < 2 and time.monotonic() < stop:
-        time.sleep(0.001)
-    assert len(_threads._pool.idle) == 2
+    with meetings.plan(1, 3), pytest.MonkeyPatch.context() as patch:
+        if where == "before":
+            asked = _threads.invite
+            patch.setattr(_threads, "invite", lambda work, count: run(asked(work, count)))
+        with pytest.raises(error):
+            sharing.lead(LSTM.packed, 1, 3, run)
+        stop = time.monotonic() + 20
+        while len(_threads._pool.idle) < 2 and time.monotonic() < stop:
+            time.sleep(0.001)
+        assert len(_threads._pool.idle) == 2
 
 
 def test_helpers_hold_none_of_the_callers_arrays():
@@ -154,7 +161,7 @@ def test_helpers_hold_none_of_the_callers_arrays():
     with meetings.plan(1, 2, wait=False):
         for _ in range(100):
             x = normal(5, 1, 7).view(Array)
-            y, _ = LSTM(x)
+            y, _ = LSTM(x, threads=2)
             gone = weakref.ref(x), weakref.ref(y)
             del x, y
             assert [part() for part in gone] == [None, None]
