@@ -1,7 +1,7 @@
 """The toy cell with bounds in chunks: what a chunk's steps do to the memory before them, as one map.
 
-Of any memory a it is min(max(a + total, least), most), as for the segments of `scan/bounded_kernels.py`. `few` are such
-maps, side by side along a first axis: (total, least, most).
+Of any memory a it is min(max(a + total, least), most), as for the segments of `scan/bounded_kernels.py`; where total is
+a nan it is `least`, which steps that forget lead to from any memory. The few steps are such maps: (total, least, most).
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 from fastcell import _checks
 from fastcell import scan as scans
 from fastcell._checks import Array
-from fastcell.dask.chunks import Steps, Toy, is_near_overflow
+from fastcell.dask.chunks import _HUGE, Steps, Toy, _joined
 from fastcell.scan import Scan
 
 
@@ -38,42 +38,56 @@ class Bounded(Toy):
         return memory
 
     def few(self, x1: Array, x2: Array, *x3: Array) -> Steps:
-        """One map where all sums stay finite, else one for each step; a chunk's x3 is there to be checked."""
+        """One map, but for steps of infinite or huge values, which have their own; x3 is there to be checked."""
         x1 = _checks.values("x1", x1)
-        shown = x3[0] if x3 else np.zeros(x1.shape, np.int8)
+        parts = x1, x2, x3[0] if x3 else np.zeros(x1.shape, np.int8)
+        maps, start = [self._each(x1[:0], x2[:0])], 0
+        for huge in (*self._huge(x1), len(x1)):
+            if start < huge:
+                maps.append(self._one(*(part[start:huge] for part in parts)))
+            x1, x2, shown = (part[huge : huge + 1] for part in parts)
+            self.scan((x1, x2, shown), None)  # its rules are checked
+            maps.append(self._each(x1, x2))
+            start = huge + 1
+        return _joined(maps)
+
+    def fewer(self, *steps: Array) -> Steps:
+        """One map for several, where their totals are neither huge nor leave int64."""
+        if len(steps[0]) < 2 or (steps[0].dtype.kind == "f" and (np.abs(steps[0]) > _HUGE).any()):
+            return steps
+        (total, *rest), (least, *_), (most, *_) = steps
+        for step in zip(rest, steps[1][1:], steps[2][1:], strict=True):
+            if _wraps(total, step[0]).any():
+                return steps
+            total = total + step[0]
+            least, most = _moved(least, *step), _moved(most, *step)
+        return total[None], least[None], most[None]
+
+    def _one(self, x1: Array, x2: Array, x3: Array) -> Steps:
+        """One map for some steps. Where they forget, or meet a nan, `total` is a nan and both ends are what is left."""
         try:
-            total = np.asarray(scans.toy_scan(x1, x2, shown, strict=self.strict, threads=1).state)
-            if not len(x1) or (x1.dtype == np.float64 and is_near_overflow(x1, x2)):
-                return self._each(x1, x2)
-            found = [
-                None if bound is None else np.asarray(self.scan((x1[1:], x2[1:], shown[1:]), first[0]).state)
+            total = np.asarray(scans.toy_scan(x1, x2, x3, strict=self.strict, threads=1).state)
+            ends = [
+                None if bound is None else np.asarray(self.scan((x1[1:], x2[1:], x3[1:]), first[0]).state)
                 for bound, first in zip((self.low, self.high), self._each(x1[:1], x2[:1])[1:], strict=True)
             ]
         except OverflowError:  # from the true memory they may fit
             return self._each(x1, x2)
         forgot = _forgets(x2).any(axis=0)
         least, most = (
-            np.asarray(np.where(forgot, other, none) if end is None else end, total.dtype)
-            for end, other, none in zip(found, found[::-1], _none(total.dtype), strict=True)
+            np.asarray(np.where(forgot | np.isnan(total), other, none) if end is None else end, total.dtype)
+            for end, other, none in zip(ends, ends[::-1], _none(total.dtype), strict=True)
         )
-        sure = ~np.isnan(total) | (least == most)
-        if not (sure | np.all([np.isnan(end) for end in found if end is not None], axis=0)).all():
-            return self._each(x1, x2)  # infinities of both signs, of which a bound may have held the first
+        total = np.where(forgot, np.nan if total.dtype.kind == "f" else 0, total).astype(total.dtype)
         return total[None], least[None], most[None]
 
-    def fewer(self, *steps: Array) -> Steps:
-        """One map for several, where their totals stay finite."""
-        if len(steps[0]) < 2:
-            return steps
-        total, least, most = (part[0] for part in steps)
-        for step in zip(*(part[1:] for part in steps), strict=True):
-            if _wraps(total, step[0]).any():
-                return steps
-            with np.errstate(all="ignore"):
-                total = total + step[0]
-            least, most = _moved(least, *step), _moved(most, *step)
-        sure = ~np.isnan(total) | (least == most) | np.isnan(steps[0]).any(axis=0)
-        return (total[None], least[None], most[None]) if sure.all() else steps
+    def _huge(self, x1: Array) -> Array:
+        """Steps of values with which sums could overflow."""
+        if x1.dtype.kind != "f":
+            return np.empty(0, np.int64)
+        with np.errstate(all="ignore"):
+            sizes = np.fmax.reduce(np.abs(x1), axis=tuple(range(1, x1.ndim)), initial=0)
+            return np.flatnonzero(sizes * np.float64(len(x1)) > _HUGE)
 
     def _each(self, x1: Array, x2: Array) -> Steps:
         """A map for each step."""
@@ -82,8 +96,10 @@ class Bounded(Toy):
         bounds = (self.low, self.high)
         ends = [none if end is None else end for end, none in zip(bounds, _none(accumulator), strict=True)]
         low, high = np.array(ends, accumulator)
-        value, gone = np.clip(total, low, high), _forgets(x2)
-        return total, np.where(gone, value, low), np.where(gone, value, high)
+        value, fixed = np.clip(total, low, high), _forgets(x2) | np.isnan(total)
+        if accumulator.kind == "f":
+            total = np.where(fixed, np.nan, total)
+        return total, np.where(fixed, value, low), np.where(fixed, value, high)
 
     def _is_open(self, step: Steps) -> Array:
         """Where a sum that leaves int64 is held to no bound."""
@@ -118,5 +134,5 @@ def _moved(a: Array, total: Array, least: Array, most: Array) -> Array:
     moved = np.where(_wraps(a, total), np.where(total < 0, least, most), moved)
     moved = np.where(moved < least, least, moved)
     moved = np.where(moved > most, most, moved)
-    constant: Array = np.where(least == most, least, moved)
+    constant: Array = np.where(np.isnan(total), least, moved)
     return constant

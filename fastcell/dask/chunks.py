@@ -48,7 +48,7 @@ class Toy:
             total = self.last((x1, x2, *x3), None)
         except OverflowError:  # from the true memory they may fit
             return x1, x2
-        if x1.dtype == np.float64 and is_near_overflow(x1, x2):
+        if x1.dtype == np.float64 and _is_near_overflow(x1, x2):
             return x1, x2
         forgot = ((x2 == -1) | (x2 == 2)).any(axis=0)
         return np.asarray(total)[None], np.where(forgot, 2, 1).astype(np.int8)[None]
@@ -243,7 +243,7 @@ def _largest(x: Array) -> float:
     return float(max(high, -low))
 
 
-def is_near_overflow(x1: Array, x2: Array) -> bool:
+def _is_near_overflow(x1: Array, x2: Array) -> bool:
     """Whether a sum of some of the finite values that are added could overflow."""
     with np.errstate(all="ignore"):
         if _largest(x1) * len(x1) <= _HUGE:

@@ -2,7 +2,7 @@
 
 What some steps that are held to bounds do to the memory before them is min(max(a + total, least), most), of any memory
 a: such maps are closed under composition. So SEQUENCE steps at a time are cut in LANES segments as in toy_sequence, and
-the segments' maps are chained. Steps that forget have one value for `least` and `most`.
+the segments' maps are chained. Steps that forget lead to `least`, from a nan too.
 
 Sums near the end of float64, infinities among them, and totals that leave int64 are left to the steps in turn.
 """
@@ -28,7 +28,9 @@ from fastcell.simd.vector import (
     store_scalar,
 )
 
-SUMS = 4 * ROW  # bytes of the maps of SEQUENCE steps: total, least, most, and which segments are left to steps in turn
+SUMS = (
+    5 * ROW
+)  # bytes of the maps of SEQUENCE steps: total, least, most; where they forget; what is left to steps in turn
 
 
 @inline
@@ -51,17 +53,18 @@ def _maps(work, steps, sums, like1, like2, bounds, zero):
     total, gone = _taken(work, 0, like1, like2, zero)
     only, sizes = held_sum(splat(zero, LANES), total, bounds), _size(total)
     least, most = select(gone, only, low), select(gone, only, high)
-    wraps = splat(zero, LANES) != 0
+    wraps, forgot = splat(zero, LANES) != 0, gone
     for k in range(1, steps):
         x, gone = _taken(work, k, like1, like2, zero)
-        sizes = select(gone, 0.0, sizes) + _size(x)
+        forgot, sizes = forgot | gone, select(gone, 0.0, sizes) + _size(x)
         total, least, most = select(gone, 0, total), select(gone, 0, least), select(gone, 0, most)
         wraps = wraps | add_overflows(total, x)
         total, least, most = total + x, held_sum(least, x, bounds), held_sum(most, x, bounds)
     store(sums, total)
     store(sums + ROW, least)
     store(sums + 2 * ROW, most)
-    store(sums + 3 * ROW, convert(wraps | (sizes >= HUGE), INT64))  # a nan's sums are all nan, as they are to be
+    store(sums + 3 * ROW, convert(forgot, INT64))
+    store(sums + 4 * ROW, convert(wraps | (sizes >= HUGE), INT64))  # a nan's sums are all nan, as they are to be
 
 
 @inline
@@ -70,7 +73,7 @@ def _moved(a, total, least, most):
     moved = a + total
     if (total > 0 and moved < a) or moved > most:
         return most
-    if (total < 0 and moved > a) or moved < least or least == most:
+    if (total < 0 and moved > a) or moved < least:
         return least
     return moved
 
@@ -82,9 +85,9 @@ def _chain(sums, memories, carry, zero):
     for lane in range(LANES):
         at = sums + lane * 8
         store_scalar(memories + lane * 8, carry)
-        safe &= load_scalar(at + 3 * ROW, INT64) == 0 and not abs(carry) >= HUGE
+        safe &= load_scalar(at + 4 * ROW, INT64) == 0 and not abs(carry) >= HUGE
         total, least, most = load_scalar(at, zero), load_scalar(at + ROW, zero), load_scalar(at + 2 * ROW, zero)
-        carry = _moved(carry, total, least, most)
+        carry = least if load_scalar(at + 3 * ROW, INT64) == 1 else _moved(carry, total, least, most)
     return carry, safe
 
 

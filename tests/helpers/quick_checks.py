@@ -160,6 +160,11 @@ def bounded_column():
                     for threads in (1, 2):
                         case = f"{T} steps, resets {resets}, {low} to {high} from {state}, {threads} threads"
                         expected.agree(fc.toy_scan(*arrays, threads=threads, **options), wanted, case)
+    x1 = np.where(np.arange(200) == 0, -90.0, 0.0)
+    options = {"state": 5000.0, "high": 700}
+    expected.agree(
+        fc.toy_scan(x1, 1, 1, **options), expected.toy(x1, np.int8(1), np.int8(1), **options), "from outside"
+    )
     x1, x2, x3 = whole_numbers((1100,), resets=0)
     x1[[300, 301, 700, 905]] = np.inf, -np.inf, np.inf, np.nan
     expected.agree(fc.toy_scan(x1, x2, x3, low=0), expected.toy(x1, x2, x3, low=0), "infinities")

@@ -103,10 +103,12 @@ def test_a_long_column_of_floats(dtype):
 
 
 @pytest.mark.parametrize("values", ["nan", "infinities", "mixed", "huge"])
-@pytest.mark.parametrize("shape", [(3000,), (3000, 2), (400, 40)], ids=str)
-def test_what_is_no_usual_number(shape, values):
+@pytest.mark.parametrize(
+    ("shape", "forgets"), [((3000,), 0), ((3000,), 0.01), ((3000, 2), 0.01), ((400, 40), 0.01)], ids=str
+)
+def test_what_is_no_usual_number(shape, forgets, values):
     rng = np.random.default_rng(2)
-    x1, x2, x3 = inputs(shape, forgets=0.01)
+    x1, x2, x3 = inputs(shape, forgets=forgets)
     odd = {
         "nan": [np.nan],
         "infinities": [np.inf, -np.inf],

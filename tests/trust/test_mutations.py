@@ -119,7 +119,7 @@ MUTANTS = {
     ),
     "an end without a bound is one": Mutant("bounds", RULES, "(total == _LEAST) | (total == _MOST)", "total == _LEAST"),
     "segments between bounds not chained": Mutant(
-        "bounded_column", BOUNDED, "carry = _moved(carry, total, least, most)", "carry = least"
+        "bounded_column", BOUNDED, "else _moved(carry, total, least, most)", "else least"
     ),
     "a segment's sum held to no bound": Mutant(
         "bounded_column", BOUNDED, "held_sum(least, x, bounds), held_sum(most, x, bounds)", "least + x, most + x"
