@@ -216,3 +216,26 @@ class Calls:
             fc.toy_scan(self.x, self.rule, self.rule)
 
     time_toy_scan_one_step_1000_calls.pretty_name = "toy_scan of one step, 1,000 calls"
+
+
+class SmallCalls:
+    """1,000 calls of 100 steps: what is asked around them takes longer than they do."""
+
+    params = ("floats", "integers", "keys", "gates", "gates and keys")
+    param_names = ("kind",)
+    number, repeat, rounds = 1, (5, 20, 2.0), 2
+
+    def setup(self, kind: str) -> None:
+        rng = np.random.default_rng(0)
+        self.keys = rng.integers(0, 5, 100) if "keys" in kind else None
+        values = rng.integers(0, 9, 100) if kind == "integers" else rng.random(100)
+        rules = rng.integers(0, 2, 100).astype(np.int8)
+        self.scan = fc.gated_scan if "gates" in kind else fc.toy_scan
+        self.arrays = (values, values, values, values) if "gates" in kind else (values, rules, rules)
+        self.scan(*self.arrays, keys=self.keys)
+
+    def time_100_steps_1000_calls(self, kind: str) -> None:
+        for _ in range(1000):
+            self.scan(*self.arrays, keys=self.keys)
+
+    time_100_steps_1000_calls.pretty_name = "scans of 100 steps, 1,000 calls"

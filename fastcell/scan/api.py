@@ -103,8 +103,9 @@ def toy_scan(
     order; only a single column, and with vectors of 512 bits float32 columns whose steps lie side by side and that are
     left over from eights, are added up in groups, so there a float may differ from the plain loop by the rounding of a
     float64 sum.
-    Time: a small call takes 3 microseconds where values are floats and rules int8, int64, bool or floats, else about
-    20; large arrays run at 0.6 to 0.9 of the speed of memory, of which a step with float32 and int8 rules takes 10
+    Time: a call of up to 2**14 values in arrays of one or two axes, of the usual types, takes some 5 microseconds and a
+    nanosecond or two a value; others, and those with bounds, ten times as much before the first step;
+    large arrays run at 0.6 to 0.9 of the speed of memory, of which a step with float32 and int8 rules takes 10
     bytes.
 
     References
