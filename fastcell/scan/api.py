@@ -105,7 +105,7 @@ def toy_scan(
     float64 sum.
     Time: a small call takes 3 microseconds where values are floats and rules int8, int64, bool or floats, else about
     20; large arrays run at 0.6 to 0.9 of the speed of memory, of which a step with float32 and int8 rules takes 10
-    bytes.
+    bytes. Bounds take 10 to 30% more, in one column of integers twice as much.
 
     References
     ----------
