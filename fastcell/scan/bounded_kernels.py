@@ -19,6 +19,7 @@ from fastcell.simd.vector import (
     add_overflows,
     any_lane,
     convert,
+    first_lane,
     load,
     load_scalar,
     scratch,
@@ -68,17 +69,6 @@ def _maps(work, steps, sums, like1, like2, bounds, zero):
 
 
 @inline
-def _moved(a, total, least, most):
-    """The memory a map leads to. In int64 a sum that wraps is beyond the end that it is held to."""
-    moved = a + total
-    if (total > 0 and moved < a) or moved > most:
-        return most
-    if (total < 0 and moved > a) or moved < least:
-        return least
-    return moved
-
-
-@inline
 def _chain(sums, memories, carry, zero):
     """Chain the maps: leaves the memory at each segment's start; the one after the last, and whether all are sure."""
     safe = True
@@ -87,7 +77,8 @@ def _chain(sums, memories, carry, zero):
         store_scalar(memories + lane * 8, carry)
         safe &= load_scalar(at + 4 * ROW, INT64) == 0 and not abs(carry) >= HUGE
         total, least, most = load_scalar(at, zero), load_scalar(at + ROW, zero), load_scalar(at + 2 * ROW, zero)
-        carry = least if load_scalar(at + 3 * ROW, INT64) == 1 else _moved(carry, total, least, most)
+        moved = first_lane(held_sum(splat(carry, 2), splat(total, 2), (least, most)))  # as a scalar's sum may not wrap
+        carry = least if load_scalar(at + 3 * ROW, INT64) == 1 else moved
     return carry, safe
 
 

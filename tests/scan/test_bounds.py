@@ -141,6 +141,13 @@ def test_integers_are_exact_at_the_ends_of_int64():
                 expected.toy(x1, np.int8(1), np.int8(1), state=state, low=low, high=high),
                 f"{shape}, {low} to {high}",
             )
+    little = np.where(np.arange(3000) % 5, 7, -20)
+    for sign in (1, -1):
+        ends = sorted((-5 * sign, sign * (most - 3)))
+        options = {"state": sign * (most - 9), "low": ends[0], "high": ends[1]}
+        wanted = expected.toy(sign * little, np.int8(1), np.int8(1), **options)
+        for threads in (1, 2):
+            expected.agree(fc.toy_scan(sign * little, 1, 1, threads=threads, **options), wanted, f"{threads} threads")
     for T in (4, 4000):  # an end that has no bound
         up, out = np.full(T, 2**62), np.full(T, 9)
         assert (fc.toy_scan(up, 1, 1, high=most - 1).y[2:] == most - 1).all()
