@@ -16,13 +16,12 @@ from fastcell._cli.dialect import dialect_of
 from fastcell._cli.pipes import files
 from fastcell._cli.tables import Piece, Reader, check_writable, kind_of, writing
 from fastcell._files import BadInputError, check_apart, fingerprint, whole_or_not
-from fastcell.frames import arrow_types
+from fastcell.frames import arrow_types, batches
 from fastcell.frames.base import BadRowError, Job
 from fastcell.frames.job import TIME
 
 _BEFORE = "{}_before"
 _SEEN = b"fastcell.input"
-_VALUES = 1 << 24  # that are taken at once, unless there are more keys
 
 Kinds = dict[str, tuple[pa.DataType, ...]]
 """What the columns of a CSV file may be, which has text alone; the first that fits is taken for the whole run."""
@@ -146,29 +145,16 @@ class _Stream:
         return frame.select(self.job.outputs)
 
     def outputs(self) -> Iterator[pa.RecordBatch]:
-        """The input's batches with the outputs. As many rows are taken at once as there are keys, to look each up once
-        a row."""
-        waiting: list[Piece] = []
-        for piece in self._pieces():
-            waiting.append(piece)
-            if sum(len(found.batch) for found in waiting) >= (len(self.state) if self.job.by else 0):
-                yield from self._finished(waiting)
-                waiting = []
-        yield from self._finished(waiting) if waiting else ()
+        """The input's batches with the outputs."""
+        keys = (lambda: len(self.state)) if self.job.by else (lambda: 0)
+        for pieces in batches.together(self._pieces(), lambda piece: len(piece.batch), keys):
+            yield from batches.beside([piece.batch for piece in pieces], self._outputs_of(pieces), self.schema)
 
     def _pieces(self) -> Iterator[Piece]:
-        """The input's, cut where the numbers of all rows of one would be too many."""
-        most = max(1, _VALUES // self.job.width)
-        for path, first_row, batch in self.source.pieces():
-            for row in range(0, max(len(batch), 1), most):
-                yield Piece(path, first_row + row, batch.slice(row, most))
-
-    def _finished(self, pieces: list[Piece]) -> Iterator[pa.RecordBatch]:
-        outputs, start = [column.combine_chunks() for column in self._outputs_of(pieces).columns], 0
-        for piece in pieces:
-            parts = [column.slice(start, len(piece.batch)) for column in outputs]
-            yield pa.RecordBatch.from_arrays([*piece.batch.columns, *parts], schema=self.schema)
-            start += len(piece.batch)
+        for path, row, batch in self.source.pieces():
+            for part in batches.cut(batch, self.job):
+                yield Piece(path, row, part)
+                row += len(part)
 
     def save(self, path: Path) -> None:
         table = self.state

@@ -1,4 +1,4 @@
-"""Scans and LSTMs over dataframes: pandas, Polars (eager and lazy) and PyArrow tables in, the same kind out."""
+"""Scans and LSTMs over dataframes: pandas, Polars (eager, lazy), Arrow's tables and batches in, the same kind out."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,7 +13,9 @@ class Frames(NamedTuple):
     frame: Any
     """The frame that was given with one column more."""
     state: Any
-    """A frame of the same kind: the columns of `by` and "memory", a row for each key. Pass it on as `state=`."""
+    """A frame of the same kind: the columns of `by` and "memory", a row for each key. Pass it on as `state=`. For a
+    batch it is a pyarrow.Table; for a stream an object that ``pyarrow.table(state)`` reads, and that raises ValueError
+    as long as `frame` has not been read to its end."""
 
 
 def toy_scan(
@@ -42,8 +44,9 @@ def toy_scan(
 
     Parameters
     ----------
-    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table or dask.dataframe.DataFrame
-        Rows in the order of time.
+    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table, dask.dataframe.DataFrame or batches
+        Rows in the order of time. Batches are a pyarrow.RecordBatch or RecordBatchReader, or what else has
+        ``__arrow_c_stream__``, such as a relation of DuckDB.
     value, control, emit : str
         Columns of integers, floats or bool; for the last two a number for all rows, too.
     by : str or list of str, optional
@@ -51,8 +54,9 @@ def toy_scan(
         compared, in any order of rows. A null is a key like any other. Without, all rows have one memory.
     state : frame of df's kind, optional
         What an earlier call returned, or a frame of the columns of `by` and "memory". Keys that it doesn't hold
-        start from 0; keys that df doesn't hold stay in the state. For a LazyFrame it may be eager, too. Values may be
-        integers in one chunk and floats in the next: from the first floats on, memories and outputs are float64.
+        start from 0; keys that df doesn't hold stay in the state. For a LazyFrame it may be eager, too; for batches
+        it is a pyarrow.Table or batches. Values may be integers in one chunk and floats in the next: from the first
+        floats on, memories and outputs are float64.
     name : str
         Of the new column.
     nulls : "raise" or "keep"
@@ -93,6 +97,8 @@ def toy_scan(
     A Dask dataframe is shuffled by its keys, so that its rows come out in another order, each key's in their own, and
     the state has as many partitions; without keys partitions run one after the other. Both are computed when they are
     asked for, best together: ``dask.compute(frame, state)``.
+    A RecordBatch gives a RecordBatch. A stream gives a pyarrow.RecordBatchReader of the same batches, which reads them
+    as it is read and holds no more than there are keys; what is wrong with columns is told at once.
     Sums are those of `fastcell.toy_scan`.
 
     Examples
@@ -106,6 +112,9 @@ def toy_scan(
     [{'town': 'A', 'memory': 3.0}, {'town': 'B', 'memory': 5.0}]
     >>> toy_scan(rain, "mm", "wet", "last", by="town", state=state).frame["y"].to_pylist()
     [0.0, 10.0, 6.0]
+    >>> reader, last = toy_scan(rain.to_reader(), "mm", "wet", "last", by="town")  # a batch at a time
+    >>> [batch["y"].to_pylist() for batch in reader], pa.table(last)["memory"].to_pylist()
+    ([[0.0, 5.0, 3.0]], [3.0, 5.0])
     """
     roles = {"value": value, "control": control, "emit": emit}
     options = {"fill": fill, "strict": strict, "low": low, "high": high, "threads": threads}
@@ -138,8 +147,8 @@ def gated_scan(
 
     Parameters
     ----------
-    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table or dask.dataframe.DataFrame
-        Rows in the order of time.
+    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table, dask.dataframe.DataFrame or batches
+        Rows in the order of time, as in `toy_scan`.
     value : str
         A column of integers, floats or bool.
     forget, input, output : str or number
@@ -202,8 +211,8 @@ def lstm(
 
     Parameters
     ----------
-    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table or dask.dataframe.DataFrame
-        Rows in the order of time.
+    df : pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table, dask.dataframe.DataFrame or batches
+        Rows in the order of time, as in `toy_scan`.
     lstm : fastcell.LSTM
         It runs forward alone; any number of layers, any precision.
     inputs : str or list of str
@@ -251,8 +260,10 @@ def lstm(
 
 
 def _run(job: Any, df: Any, state: Any) -> Frames:
-    partitions = _jobs("partitions")
-    return Frames(*(partitions.run(job, df, state) if partitions.is_dask(df) else job.run(df, state)))
+    partitions, batches = _jobs("partitions"), _jobs("batches")
+    if partitions.is_dask(df):
+        return Frames(*partitions.run(job, df, state))
+    return Frames(*(batches.run(job, df, state) if batches.is_batches(df) else job.run(df, state)))
 
 
 def _jobs(module: str) -> Any:

@@ -10,7 +10,9 @@ from fastcell._checks import VALUES, Array, first_index
 from fastcell.frames import arrow_types
 from fastcell.frames.keys import number, type_of
 
-KINDS = "a pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table or dask.dataframe.DataFrame"
+KINDS = (
+    "a pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table, dask.dataframe.DataFrame or Arrow's batches"
+)
 _NUMBERS = (
     *(nw.Int8, nw.Int16, nw.Int32, nw.Int64, nw.UInt8, nw.UInt16, nw.UInt32, nw.UInt64),
     *(nw.Float32, nw.Float64, nw.Boolean),
@@ -23,6 +25,10 @@ class BadRowError(ValueError):
     def __init__(self, column: str, row: int, expected: str, got: str, hint: str = "") -> None:
         super().__init__(f"column {column!r} must be {expected}, got {got} in row {row}{hint}")
         self.column, self.row, self.expected, self.got, self.hint = column, row, expected, got, hint
+
+    def at(self, row: int) -> "BadRowError":
+        """The same, said of the row where the user finds it."""
+        return BadRowError(self.column, row, self.expected, self.got, self.hint)
 
     def __reduce__(self) -> Any:  # as an exception is sent by a worker
         return BadRowError, (self.column, self.row, self.expected, self.got, self.hint)
@@ -217,11 +223,15 @@ class Job:
 
 def known(name: str, given: Any) -> Any:
     """A frame of narwhals, which is asked about nothing else: for each kind it might load a library or warn."""
-    of = nw.dependencies
-    frames = of.is_pandas_dataframe, of.is_polars_dataframe, of.is_polars_lazyframe, of.is_pyarrow_table
-    if any(is_frame(given) for is_frame in frames):
+    if is_known(given):
         return nw.from_native(given)
     raise TypeError(f"{name} must be {KINDS}, got {type(given).__name__}")
+
+
+def is_known(given: Any) -> bool:
+    of = nw.dependencies
+    frames = of.is_pandas_dataframe, of.is_polars_dataframe, of.is_polars_lazyframe, of.is_pyarrow_table
+    return any(is_frame(given) for is_frame in frames)
 
 
 def has_nulls(column: nw.Series[Any]) -> bool:

@@ -67,7 +67,7 @@ def _both(frame: Any, state: Any = None, *, job: Job) -> tuple[Any, Any]:
     try:
         return job.run(frame.drop(columns=_ROW), state)
     except BadRowError as error:
-        raise BadRowError(error.column, int(rows[error.row]), error.expected, error.got, error.hint) from None
+        raise error.at(int(rows[error.row])) from None
 
 
 def _frame(frame: Any, state: Any = None, *, job: Job) -> Any:

@@ -11,8 +11,8 @@ import pytest
 
 import fastcell as fc
 from fastcell.__main__ import main
-from fastcell._cli import stream
 from fastcell._cli import tables as _tables
+from fastcell.frames import batches
 from tests.helpers import processes
 from tests.helpers.commands import KILLED, linux, peak, read, write
 
@@ -61,7 +61,7 @@ def gated(source, out, *options):
 def small_pieces(monkeypatch):
     monkeypatch.setattr(_tables, "_ROWS", 70)
     monkeypatch.setattr(_tables, "_CSV_BYTES", 3000)
-    monkeypatch.setattr(stream, "_VALUES", 200)
+    monkeypatch.setattr(batches, "_VALUES", 200)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

@@ -436,9 +436,9 @@ def test_refusals(kind, name):
 
 
 def test_what_is_no_frame():
-    for given in ([1], {"v": [1]}, np.ones(3), pd.Series([1.0]), pa.record_batch({"v": [1]})):
+    for given in ([1], {"v": [1]}, np.ones(3), pd.Series([1.0]), pa.array([1.0]), pl.Series([1.0])):
         with pytest.raises(
-            TypeError, match=r"^df must be a pandas.DataFrame, polars.DataFrame, polars.LazyFrame or pyarrow"
+            TypeError, match=r"^df must be a pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow"
         ):
             fc.frames.toy_scan(given, **ROLES)
     with pytest.raises(TypeError, match=r"^state must be of df's kind, DataFrame, got Table"):
