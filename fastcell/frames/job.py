@@ -7,7 +7,8 @@ import numpy as np
 
 from fastcell._checks import ALLOWED, Array, first_index, other_rules
 from fastcell.frames import times
-from fastcell.frames.base import BadRowError, Job, Streams, columns_of, refuse_nulls
+from fastcell.frames.bad_row import BadRowError
+from fastcell.frames.base import Job, Streams, columns_of, refuse_nulls
 from fastcell.scan import gated_scan, toy_scan
 
 MEMORY, TIME = "memory", "time"
@@ -37,6 +38,7 @@ class ScanJob(Job):
         kind: str,
         roles: dict[str, Any],
         by: Any,
+        order_by: Any,
         name: Any,
         nulls: Any,
         options: dict[str, Any],
@@ -51,7 +53,7 @@ class ScanJob(Job):
         if not isinstance(name, str):
             raise TypeError(f"name must be of str, got {name!r}")
         self.half_life = None if half_life is None else times.HalfLife(half_life)
-        super().__init__(roles, by, nulls, [name], [MEMORY, TIME] if self.half_life else [MEMORY])
+        super().__init__(roles, by, order_by, nulls, [name], [MEMORY, TIME] if self.half_life else [MEMORY])
 
     # ---- on a frame in memory ----------------------------------------------------------------------
 

@@ -13,7 +13,8 @@ import pyarrow.types as of
 
 from fastcell._checks import Array
 from fastcell.frames import arrow_types, keys_kernels
-from fastcell.frames.base import BadRowError, Streams, column_of_arrow
+from fastcell.frames.bad_row import BadRowError
+from fastcell.frames.base import Streams, column_of_arrow
 from fastcell.frames.keys import type_of
 from fastcell.simd.vector import address
 

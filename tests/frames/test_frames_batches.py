@@ -155,7 +155,9 @@ def test_a_bad_row_is_named_by_its_number_in_the_whole():
             frame.read_all()
         with pytest.raises(ValueError, match=r"^the state is there when frame has been read to its end"):
             pa.table(state)
-        with pytest.raises(ValueError, match=r"^an error ended this stream before row 1[0-9]+$"):  # it is not at its end
+        with pytest.raises(
+            ValueError, match=r"^an error ended this stream before row 1[0-9]+$"
+        ):  # it is not at its end
             frame.read_all()
     most = pa.table({"v": [2**62] * 4, "c": [1] * 4, "e": [1] * 4})
     with pytest.raises(OverflowError, match=r"^rows 1 to 1: column 'v': "):
