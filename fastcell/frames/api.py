@@ -1,6 +1,7 @@
 """Scans and LSTMs over dataframes: pandas, Polars (eager, lazy), Arrow's tables and batches in, the same kind out."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -28,10 +29,10 @@ def toy_scan(
     *,
     name: str = "y",
     nulls: str = "raise",
-    fill: float = 0.0,
+    fill: float | timedelta = 0.0,
     strict: bool = True,
-    low: float | None = None,
-    high: float | None = None,
+    low: float | timedelta | None = None,
+    high: float | timedelta | None = None,
     threads: int | None = None,
     order_by: str | Sequence[str] | None = None,
 ) -> Frames:
@@ -49,7 +50,8 @@ def toy_scan(
         Rows in the order of time. Batches are a pyarrow.RecordBatch or RecordBatchReader, or what else has
         ``__arrow_c_stream__``, such as a relation of DuckDB.
     value, control, emit : str
-        Columns of integers, floats or bool; for the last two a number for all rows, too.
+        Columns of integers, floats or bool; for the last two a number for all rows, too. Values may be durations:
+        outputs and memories are such, too, and `fill`, `low` and `high` are datetime.timedelta or 0.
     by : str or list of str, optional
         Columns whose values together are a row's key: text, dates, categories, numbers, anything that can be
         compared, in any order of rows. A null is a key like any other. Without, all rows have one memory.
@@ -75,11 +77,11 @@ def toy_scan(
     Returns
     -------
     Frames(frame, state)
-        `frame` is df with the column `name`: float32 for float32 values, float64 for float64, int64 for integers; a
-        pandas index stays. `state` lists keys as they were first met, with float64 or int64 memories; Arrow's views
-        come as large text or bytes there, and dictionaries of 8 or 16 bits with indices of 32. Both are lazy
-        where df is: a query runs when it is collected, once for each of the two, so collect the state of one
-        chunk before it goes into the next.
+        `frame` is df with the column `name`: float32 for float32 values, float64 for float64, int64 for integers,
+        durations for durations; a pandas index stays. `state` lists keys as they were first met, with memories of
+        float64, int64 or durations; Arrow's views come as large text or bytes there, and dictionaries of 8 or 16 bits
+        with indices of 32. Both are lazy where df is: a query runs when it is collected, once for each of the two, so
+        collect the state of one chunk before it goes into the next.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def toy_scan(
     TypeError
         Something else than such a frame, a column of a wrong type, a state of another kind or with other types.
     OverflowError
-        An integer memory leaves int64.
+        An integer memory leaves int64, or a duration its type.
     ImportError
         Without narwhals and pyarrow: `pip install 'fastcell[frames]'`.
 

@@ -102,7 +102,8 @@ class Job:
         self._check_columns(schema.names())
         trial = None if state is None else pl.DataFrame(schema=state.lazy().collect_schema())
         if trial is not None and not self.by:
-            trial = trial.clear(1).with_columns(pl.selectors.numeric().fill_null(0))
+            durations = pl.selectors.duration().fill_null(pl.duration(seconds=0))
+            trial = trial.clear(1).with_columns(pl.selectors.numeric().fill_null(0), durations)
         names = self.columns or schema.names()[:1]  # one tells at least how many rows there are
         tried, tried_state = self.run(pl.DataFrame(schema={name: schema[name] for name in names}), trial)
 
@@ -191,7 +192,9 @@ class Job:
             return given
         column = frame[given]
         if column.dtype not in _NUMBERS:
-            raise TypeError(f"column {given!r} must hold {VALUES}, got {type_of(column)}")
+            moments = isinstance(column.dtype, nw.Datetime | nw.Date)
+            hint = "; a time minus a time is a duration, which toy_scan takes as a value" if moments else ""
+            raise TypeError(f"column {given!r} must hold {VALUES}, got {type_of(column)}{hint}")
         if has_nulls(column):
             self._check_nulls(frame, role)
             instead = self.at_null.get(role, 0)
