@@ -89,6 +89,13 @@ def _add_by(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--by", metavar="COL", nargs="+", action="extend", help="a memory for each value of these columns together"
     )
+    command.add_argument(
+        "--order-by",
+        metavar="COL",
+        nargs="+",
+        action="extend",
+        help="rows must be in the order of these columns: the first that is not stops the run",
+    )
 
 
 def _add_scan(scan: argparse.ArgumentParser) -> None:
@@ -101,7 +108,11 @@ def _add_scan(scan: argparse.ArgumentParser) -> None:
     scan.add_argument("--fill", type=float, default=0.0, help="y of a silent row (default 0)")
     for end, what in (("low", "floor"), ("high", "capacity")):
         scan.add_argument(f"--{end}", metavar="N", type=_number, help=f"the memory's {what}: it is held there")
-    scan.add_argument("--integer", action="store_true", help="a CSV's values are integers (default: float64)")
+    scan.add_argument(
+        "--integer",
+        action="store_true",
+        help="a CSV's values, and the numbers of --order-by, are integers (default: float64)",
+    )
 
 
 def _add_gated(gated: argparse.ArgumentParser) -> None:
@@ -124,7 +135,11 @@ def _add_gated(gated: argparse.ArgumentParser) -> None:
         "or such as 30s, 5min, 1.5h, 7d",
     )
     gated.add_argument("--time", metavar="COL", help="times, upwards for each key; the state has the last ones")
-    gated.add_argument("--integer", action="store_true", help="a CSV's times are integers (default: float64)")
+    gated.add_argument(
+        "--integer",
+        action="store_true",
+        help="a CSV's times, and the numbers of --order-by, are integers (default: float64)",
+    )
 
 
 def _add_lstm(lstm: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ def gated(options: argparse.Namespace) -> None:
         forget, kept, shown = (_number(gate, names) for gate in (options.forget, options.input_gate, options.emit))
         half_life = _number(options.half_life, [])
         roles = gated_roles(options.value, forget, kept, shown, half_life, options.time)
-        job = ScanJob("gated", roles, options.by, "y", options.nulls, {"threads": None}, half_life)
+        job = ScanJob("gated", roles, options.by, options.order_by, "y", options.nulls, {"threads": None}, half_life)
         kinds: Kinds = {name: (pa.float64(),) for name in roles.values() if isinstance(name, str)}
         if job.half_life is not None:
             kinds[options.time] = (pa.int64() if options.integer else pa.float64(),)

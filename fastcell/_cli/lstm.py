@@ -201,9 +201,9 @@ def lstm(options: argparse.Namespace) -> None:
         return _over_tables(options)
     if options.input.suffix.lower() in (".csv", ".parquet") or options.input.is_dir():
         raise BadInputError(f"{options.input}: expected --inputs, the columns of a table that the LSTM reads")
-    for name in ("by", "list", "nulls"):
+    for name in ("by", "order_by", "list", "nulls"):
         if getattr(options, name):
-            raise BadInputError(f"--{name}: only with --inputs, over tables")
+            raise BadInputError(f"--{name.replace('_', '-')}: only with --inputs, over tables")
     return _over_an_array(options)
 
 
@@ -217,7 +217,7 @@ def _over_tables(options: argparse.Namespace) -> None:
         import pyarrow as pa
 
         weights, nulls = _read_weights(options), options.nulls or "raise"
-        job = LstmJob(weights, inputs, options.by, options.list, nulls, {"threads": None})
+        job = LstmJob(weights, inputs, options.by, options.order_by, options.list, nulls, {"threads": None})
         return job, dict.fromkeys(inputs, (pa.float64(),))
 
     run(options, make, WEIGHTS=options.weights)

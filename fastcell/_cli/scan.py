@@ -18,6 +18,6 @@ def scan(options: argparse.Namespace) -> None:
         kinds = dict.fromkeys(roles.values(), (pa.float64(),))
         if options.integer:
             kinds[options.value] = (pa.int64(),)
-        return ScanJob("toy", roles, options.by, "y", options.nulls, more), kinds
+        return ScanJob("toy", roles, options.by, options.order_by, "y", options.nulls, more), kinds
 
     run(options, make)

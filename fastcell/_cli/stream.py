@@ -17,8 +17,10 @@ from fastcell._cli.pipes import files
 from fastcell._cli.tables import Piece, Reader, check_writable, kind_of, writing
 from fastcell._files import BadInputError, check_apart, fingerprint, whole_or_not
 from fastcell.frames import arrow_types, batches
-from fastcell.frames.base import BadRowError, Job
+from fastcell.frames.bad_row import BadRowError
+from fastcell.frames.base import Job
 from fastcell.frames.job import TIME
+from fastcell.frames.order import Check
 
 _BEFORE = "{}_before"
 _SEEN = b"fastcell.input"
@@ -70,7 +72,11 @@ class _Stream:
             raise BadInputError(f"by: expected no column of the state's, got {name!r}")
         self.start = _load(options.state, job, self.seen)
         self.state: Any = self.start
+        self.check = Check(job.order)
         self._join_keys()
+        number = pa.int64() if getattr(options, "integer", False) else pa.float64()
+        for column in job.order:
+            kinds.setdefault(column, (number, pa.timestamp("ns"), pa.timestamp("ns", "UTC"), pa.string()))
         if self.start is not None and TIME in job.parts and of.is_timestamp(kind := self.start[TIME].type):
             kinds[job.roles["time"]] = (pa.timestamp("ns", kind.tz),)
         outputs = self._outputs_of([Piece(options.input, 1, pa.RecordBatch.from_pylist([], schema))])
@@ -128,6 +134,7 @@ class _Stream:
         """The outputs of some pieces, and the state taken on."""
         try:
             table = pa.concat_tables([self._table(piece) for piece in pieces])
+            self.check(table)
             frame, self.state = self.job.run(table, self.state)
         except BadRowError as error:
             piece, row = pieces[0], error.row

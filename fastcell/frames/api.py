@@ -1,6 +1,7 @@
 """Scans and LSTMs over dataframes: pandas, Polars (eager, lazy), Arrow's tables and batches in, the same kind out."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -28,11 +29,12 @@ def toy_scan(
     *,
     name: str = "y",
     nulls: str = "raise",
-    fill: float = 0.0,
+    fill: float | timedelta = 0.0,
     strict: bool = True,
-    low: float | None = None,
-    high: float | None = None,
+    low: float | timedelta | None = None,
+    high: float | timedelta | None = None,
     threads: int | None = None,
+    order_by: str | Sequence[str] | None = None,
 ) -> Frames:
     """Run the toy memory cell down a frame: a cumulative sum with reset and emit, for each key a memory of its own.
 
@@ -48,7 +50,8 @@ def toy_scan(
         Rows in the order of time. Batches are a pyarrow.RecordBatch or RecordBatchReader, or what else has
         ``__arrow_c_stream__``, such as a relation of DuckDB.
     value, control, emit : str
-        Columns of integers, floats or bool; for the last two a number for all rows, too.
+        Columns of integers, floats or bool; for the last two a number for all rows, too. Values may be durations:
+        outputs and memories are such, too, and `fill`, `low` and `high` are datetime.timedelta or 0.
     by : str or list of str, optional
         Columns whose values together are a row's key: text, dates, categories, numbers, anything that can be
         compared, in any order of rows. A null is a key like any other. Without, all rows have one memory.
@@ -66,15 +69,19 @@ def toy_scan(
         doesn't read (control -1 or 0) may always be null. In pandas nan is a null; in Polars and Arrow a number.
     fill, strict, low, high, threads
         As in `fastcell.toy_scan`.
+    order_by : str or list of str, optional
+        Columns of numbers, times or text, without nulls: rows are taken in their order, those that are equal there as
+        they stand, and `frame` stays in its own. A stream's rows must be in that order: the first that is not is an
+        error. A Dask dataframe without `by` becomes one partition then. Without, rows are taken as they stand.
 
     Returns
     -------
     Frames(frame, state)
-        `frame` is df with the column `name`: float32 for float32 values, float64 for float64, int64 for integers; a
-        pandas index stays. `state` lists keys as they were first met, with float64 or int64 memories; Arrow's views
-        come as large text or bytes there, and dictionaries of 8 or 16 bits with indices of 32. Both are lazy
-        where df is: a query runs when it is collected, once for each of the two, so collect the state of one
-        chunk before it goes into the next.
+        `frame` is df with the column `name`: float32 for float32 values, float64 for float64, int64 for integers,
+        durations for durations; a pandas index stays. `state` lists keys as they were first met, with memories of
+        float64, int64 or durations; Arrow's views come as large text or bytes there, and dictionaries of 8 or 16 bits
+        with indices of 32. Both are lazy where df is: a query runs when it is collected, once for each of the two, so
+        collect the state of one chunk before it goes into the next.
 
     Raises
     ------
@@ -85,7 +92,7 @@ def toy_scan(
     TypeError
         Something else than such a frame, a column of a wrong type, a state of another kind or with other types.
     OverflowError
-        An integer memory leaves int64.
+        An integer memory leaves int64, or a duration its type.
     ImportError
         Without narwhals and pyarrow: `pip install 'fastcell[frames]'`.
 
@@ -112,13 +119,16 @@ def toy_scan(
     [{'town': 'A', 'memory': 3.0}, {'town': 'B', 'memory': 5.0}]
     >>> toy_scan(rain, "mm", "wet", "last", by="town", state=state).frame["y"].to_pylist()
     [0.0, 10.0, 6.0]
+    >>> late = rain.append_column("day", pa.array([2, 1, 1]))
+    >>> toy_scan(late, "mm", "wet", 1, order_by="day").frame["y"].to_pylist()
+    [8.0, 5.0, 6.0]
     >>> reader, last = toy_scan(rain.to_reader(), "mm", "wet", "last", by="town")  # a batch at a time
     >>> [batch["y"].to_pylist() for batch in reader], pa.table(last)["memory"].to_pylist()
     ([[0.0, 5.0, 3.0]], [3.0, 5.0])
     """
     roles = {"value": value, "control": control, "emit": emit}
     options = {"fill": fill, "strict": strict, "low": low, "high": high, "threads": threads}
-    return _run(_jobs("job").ScanJob("toy", roles, by, name, nulls, options), df, state)
+    return _run(_jobs("job").ScanJob("toy", roles, by, order_by, name, nulls, options), df, state)
 
 
 def gated_scan(
@@ -135,6 +145,7 @@ def gated_scan(
     name: str = "y",
     nulls: str = "raise",
     threads: int | None = None,
+    order_by: str | Sequence[str] | None = None,
 ) -> Frames:
     """Run the gated recurrence down a frame, for each key a memory of its own.
 
@@ -161,7 +172,7 @@ def gated_scan(
     nulls : "raise" or "keep"
         What a null is: an error that names its row, or a value or input of 0, a forget gate of 1, an output of 0. At
         a time that is null no time goes by.
-    by, state, name, threads
+    by, state, name, threads, order_by
         As in `toy_scan`.
 
     Returns
@@ -191,7 +202,7 @@ def gated_scan(
     """
     job = _jobs("job")
     roles = job.gated_roles(value, forget, input, output, half_life, time)
-    return _run(job.ScanJob("gated", roles, by, name, nulls, {"threads": threads}, half_life), df, state)
+    return _run(job.ScanJob("gated", roles, by, order_by, name, nulls, {"threads": threads}, half_life), df, state)
 
 
 def lstm(
@@ -204,6 +215,7 @@ def lstm(
     output: str | None = None,
     nulls: str = "raise",
     threads: int | None = None,
+    order_by: str | Sequence[str] | None = None,
 ) -> Frames:
     """Run an LSTM down a frame of events, for each key a stream with a memory of its own.
 
@@ -217,7 +229,7 @@ def lstm(
         It runs forward alone; any number of layers, any precision.
     inputs : str or list of str
         I columns of integers, floats or bool, in the order of the LSTM's inputs.
-    by, threads
+    by, threads, order_by
         As in `toy_scan`.
     state : frame of df's kind, optional
         What an earlier call returned. Keys that it doesn't hold start from the LSTM's `initial_state`, or zeros; keys
@@ -241,8 +253,9 @@ def lstm(
 
     Notes
     -----
-    A stream's outputs have the bits that it has alone, whatever the chunks. A key whose events are out of order is not
-    detected. Source: Branco et al. (2020), Interleaved Sequence RNNs for Fraud Detection, for a state by key.
+    A stream's outputs have the bits that it has alone, whatever the chunks. Events out of order are not detected unless
+    `order_by` says what the order is. Source: Branco et al. (2020), Interleaved Sequence RNNs for Fraud Detection, for
+    a state by key.
 
     Examples
     --------
@@ -256,7 +269,7 @@ def lstm(
     >>> lists["h"][2].as_py() == [scored["h_0"][2].as_py()]
     True
     """
-    return _run(_jobs("lstm_job").LstmJob(lstm, inputs, by, output, nulls, {"threads": threads}), df, state)
+    return _run(_jobs("lstm_job").LstmJob(lstm, inputs, by, order_by, output, nulls, {"threads": threads}), df, state)
 
 
 def _run(job: Any, df: Any, state: Any) -> Frames:

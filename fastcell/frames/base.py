@@ -8,7 +8,9 @@ import pyarrow as pa
 
 from fastcell._checks import VALUES, Array, first_index
 from fastcell.frames import arrow_types
+from fastcell.frames.bad_row import BadRowError
 from fastcell.frames.keys import number, type_of
+from fastcell.frames.order import order_of
 
 KINDS = (
     "a pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table, dask.dataframe.DataFrame or Arrow's batches"
@@ -17,21 +19,6 @@ _NUMBERS = (
     *(nw.Int8, nw.Int16, nw.Int32, nw.Int64, nw.UInt8, nw.UInt16, nw.UInt32, nw.UInt64),
     *(nw.Float32, nw.Float64, nw.Boolean),
 )
-
-
-class BadRowError(ValueError):
-    """A cell that can't be taken: which, what it must be and what it is."""
-
-    def __init__(self, column: str, row: int, expected: str, got: str, hint: str = "") -> None:
-        super().__init__(f"column {column!r} must be {expected}, got {got} in row {row}{hint}")
-        self.column, self.row, self.expected, self.got, self.hint = column, row, expected, got, hint
-
-    def at(self, row: int) -> "BadRowError":
-        """The same, said of the row where the user finds it."""
-        return BadRowError(self.column, row, self.expected, self.got, self.hint)
-
-    def __reduce__(self) -> Any:  # as an exception is sent by a worker
-        return BadRowError, (self.column, self.row, self.expected, self.got, self.hint)
 
 
 class Streams(NamedTuple):
@@ -46,19 +33,19 @@ class Job:
     """One checked call.
 
     `roles` has a column or a number for each array that is read, `outputs` the new columns, `parts` the state's columns
-    beside those of `by`. A subclass computes: `_given` reads a state, `_cell` runs, `_state` writes the last state.
+    beside those of `by`; rows are taken in the order of the columns `order`. A subclass computes: `_given` reads a
+    state, `_cell` runs, `_state` writes the last state.
     """
 
     at_null: dict[str, Any] = {}  # noqa: RUF012  what a role's null is with nulls="keep", where that is not 0
     naming = "name"  # the argument that names the outputs
     command: str  # that runs it over files
 
-    def __init__(self, roles: dict[str, Any], by: Any, nulls: Any, outputs: list[str], parts: list[str]) -> None:
+    def __init__(
+        self, roles: dict[str, Any], by: Any, order_by: Any, nulls: Any, outputs: list[str], parts: list[str]
+    ) -> None:
         self.roles, self.nulls, self.outputs, self.parts = roles, nulls, outputs, parts
-        self.by = [by] if isinstance(by, str) else [] if by is None else list(by)
-        for given in self.by:
-            if not isinstance(given, str):
-                raise TypeError(f"by must be of str, got {given!r}")
+        self.by, self.order = _names("by", by), _names("order_by", order_by)
         if len(set(self.by)) < len(self.by) or set(self.by) & set(parts):
             raise ValueError(f"by must be different columns, none of them {_some(parts)}, got {self.by}")
         if nulls not in ("raise", "keep"):
@@ -67,7 +54,9 @@ class Job:
     @property
     def columns(self) -> list[str]:
         """All columns that are read, each once."""
-        return list(dict.fromkeys([*filter(lambda given: isinstance(given, str), self.roles.values()), *self.by]))
+        return list(
+            dict.fromkeys([*filter(lambda given: isinstance(given, str), self.roles.values()), *self.by, *self.order])
+        )
 
     @property
     def width(self) -> int:
@@ -85,8 +74,23 @@ class Job:
                 got = type(state.to_native()).__name__
                 raise TypeError(f"state must be of df's kind, {type(df).__name__}, got {got}")
         self._check_columns(frame.columns)
-        columns, last = self._scan(frame, state)
-        return frame.with_columns(*columns).to_native(), last.to_native()
+        outputs, last = self._in_order(frame, state)
+        return frame.with_columns(*self._outputs(outputs, frame)).to_native(), last.to_native()
+
+    def _in_order(
+        self, frame: nw.DataFrame[Any], state: nw.DataFrame[Any] | None
+    ) -> tuple[list[Array], nw.DataFrame[Any]]:
+        """Rows are taken in the order of `order`, and the outputs stand as the frame does."""
+        rows = order_of(frame, self.order) if self.order else None
+        if rows is None:
+            return self._scan(frame, state)
+        try:
+            outputs, last = self._scan(_rows(_handled(frame.select(self.columns)), rows), state)
+        except BadRowError as error:
+            raise error.at(int(rows[error.row])) from None
+        back = np.empty_like(rows)
+        back[rows] = np.arange(len(rows))
+        return [output[back] for output in outputs], last
 
     def _lazy(self, df: Any, state: Any) -> tuple[Any, Any]:
         """Two queries. A trial on no rows finds their types, and what is wrong with columns before anything runs."""
@@ -98,7 +102,8 @@ class Job:
         self._check_columns(schema.names())
         trial = None if state is None else pl.DataFrame(schema=state.lazy().collect_schema())
         if trial is not None and not self.by:
-            trial = trial.clear(1).with_columns(pl.selectors.numeric().fill_null(0))
+            durations = pl.selectors.duration().fill_null(pl.duration(seconds=0))
+            trial = trial.clear(1).with_columns(pl.selectors.numeric().fill_null(0), durations)
         names = self.columns or schema.names()[:1]  # one tells at least how many rows there are
         tried, tried_state = self.run(pl.DataFrame(schema={name: schema[name] for name in names}), trial)
 
@@ -118,7 +123,11 @@ class Job:
         return df.with_columns(outputs.alias(first)).unnest(first), states
 
     def _check_columns(self, names: list[str]) -> None:
-        for role, given in (*self.roles.items(), *(("by", name) for name in self.by)):
+        for role, given in (
+            *self.roles.items(),
+            *(("by", name) for name in self.by),
+            *(("order_by", name) for name in self.order),
+        ):
             if isinstance(given, str) and given not in names:
                 raise ValueError(f"{role} must be a column of df, which has {listed(names)}, got {given!r}")
         if clash := [name for name in self.outputs if name in names]:
@@ -126,9 +135,7 @@ class Job:
 
     # ---- on a frame in memory ----------------------------------------------------------------------
 
-    def _scan(
-        self, frame: nw.DataFrame[Any], state: nw.DataFrame[Any] | None
-    ) -> tuple[list[nw.Series[Any]], nw.DataFrame[Any]]:
+    def _scan(self, frame: nw.DataFrame[Any], state: nw.DataFrame[Any] | None) -> tuple[list[Array], nw.DataFrame[Any]]:
         arrays = {role: self._array(frame, role) for role in self.roles}
         given = None
         if state is not None:
@@ -142,7 +149,7 @@ class Job:
             outputs, last = self._cell(arrays, Streams(len(frame), 1, None), given)
             columns = self._state(last, arrays, frame)
             alone = columns[0].to_frame().with_columns(*columns[1:]) if columns else frame.select()
-            return self._outputs(outputs, frame), alone
+            return outputs, alone
         numbered = number(frame.select(self.by))
         streams = Streams(len(frame), len(numbered.firsts), numbered.codes)
         keys = _rows(_handled(frame.select(self.by)), numbered.firsts)
@@ -157,7 +164,7 @@ class Job:
             last = [part.astype(new.dtype, copy=False) for part, new in zip(whole, met, strict=True)]
             for part, new in zip(last, met, strict=True):
                 part[places] = new
-        return self._outputs(outputs, frame), keys.with_columns(*self._state(last, arrays, frame))
+        return outputs, keys.with_columns(*self._state(last, arrays, frame))
 
     def _given(self, state: nw.DataFrame[Any], arrays: dict[str, Any]) -> list[Array]:
         """A state's parts, keys along the first axis; `arrays` are changed to go on from them."""
@@ -185,7 +192,9 @@ class Job:
             return given
         column = frame[given]
         if column.dtype not in _NUMBERS:
-            raise TypeError(f"column {given!r} must hold {VALUES}, got {type_of(column)}")
+            moments = isinstance(column.dtype, nw.Datetime | nw.Date)
+            hint = "; a time minus a time is a duration, which toy_scan takes as a value" if moments else ""
+            raise TypeError(f"column {given!r} must hold {VALUES}, got {type_of(column)}{hint}")
         if has_nulls(column):
             self._check_nulls(frame, role)
             instead = self.at_null.get(role, 0)
@@ -219,6 +228,14 @@ class Job:
             (row,) = first_index(again)
             raise ValueError(f"state must hold each key once, got {keys.row(row)} again in row {row}")
         return _rows(both, numbered.firsts), numbered.codes[len(keys) :]
+
+
+def _names(argument: str, given: Any) -> list[str]:
+    names = [given] if isinstance(given, str) else [] if given is None else list(given)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{argument} must be of str, got {name!r}")
+    return names
 
 
 def known(name: str, given: Any) -> Any:

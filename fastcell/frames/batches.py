@@ -5,7 +5,9 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from fastcell.frames.base import KINDS, BadRowError, Job, is_known
+from fastcell.frames.bad_row import BadRowError
+from fastcell.frames.base import KINDS, Job, is_known
+from fastcell.frames.order import Check
 
 Part = TypeVar("Part")
 _VALUES = 1 << 24  # that are taken at once, unless there are more keys
@@ -36,7 +38,7 @@ class Scanned:
         # on no rows, which finds the types, and what is wrong with columns before anything is read
         frame, self._state = job.run(reader.schema.empty_table(), state)
         self._names = job.columns or reader.schema.names[:1]  # one tells at least how many rows there are
-        self._batches = self._outputs()
+        self._batches, self._check = self._outputs(), Check(job.order)
         self.schema = _schema(reader.schema, frame.select(job.outputs))
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
@@ -67,6 +69,7 @@ class Scanned:
         table = pa.Table.from_batches(batches).select(self._names)
         first, self._row = self._row, self._row + len(table)
         try:
+            self._check(table)
             frame, self._state = self._job.run(table, self._state)
         except BadRowError as error:
             raise error.at(first + error.row) from None

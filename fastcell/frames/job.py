@@ -4,10 +4,12 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
+import pyarrow as pa
 
 from fastcell._checks import ALLOWED, Array, first_index, other_rules
-from fastcell.frames import times
-from fastcell.frames.base import BadRowError, Job, Streams, columns_of, refuse_nulls
+from fastcell.frames import durations, times
+from fastcell.frames.bad_row import BadRowError
+from fastcell.frames.base import Job, Streams, columns_of, refuse_nulls
 from fastcell.scan import gated_scan, toy_scan
 
 MEMORY, TIME = "memory", "time"
@@ -37,6 +39,7 @@ class ScanJob(Job):
         kind: str,
         roles: dict[str, Any],
         by: Any,
+        order_by: Any,
         name: Any,
         nulls: Any,
         options: dict[str, Any],
@@ -51,12 +54,14 @@ class ScanJob(Job):
         if not isinstance(name, str):
             raise TypeError(f"name must be of str, got {name!r}")
         self.half_life = None if half_life is None else times.HalfLife(half_life)
-        super().__init__(roles, by, nulls, [name], [MEMORY, TIME] if self.half_life else [MEMORY])
+        super().__init__(roles, by, order_by, nulls, [name], [MEMORY, TIME] if self.half_life else [MEMORY])
 
     # ---- on a frame in memory ----------------------------------------------------------------------
 
     def _given(self, state: nw.DataFrame[Any], arrays: dict[str, Any]) -> list[Array]:
         memory = state[MEMORY]
+        if isinstance(arrays["value"], pa.Array):
+            return [durations.memories(memory, arrays["value"].type)]
         if memory.dtype not in (nw.Float64, nw.Int64):
             raise TypeError(f"state's column {MEMORY!r} must hold float64 or int64, got {memory.dtype}")
         refuse_nulls(memory)
@@ -94,13 +99,25 @@ class ScanJob(Job):
             forget, met = self.half_life.decays(self.roles["time"], arrays["time"], streams, before)
             arrays, last = arrays | {"time": forget}, [met]
         memory = None if state is None else state[0] if self.by else state[0][0]
-        y, memories = self._scanned(arrays, streams.codes, memory)
+        kind, options = getattr(arrays["value"], "type", None), self.options
+        if kind is not None:
+            arrays = arrays | {"value": durations.numbers(arrays["value"])}
+            options = durations.options(options, kind)
+        try:
+            y, memories = self._scanned(arrays, streams.codes, memory, options)
+            if kind is not None:
+                durations.check([y, np.atleast_1d(memories)], kind)
+        except OverflowError as error:
+            said = error if kind is None else f"a memory leaves {kind}"
+            raise OverflowError(f"column {self.roles['value']!r}: {said}") from None
         return [y], [np.atleast_1d(memories), *last]
 
-    def _scanned(self, arrays: dict[str, Any], codes: Array | None, state: Any) -> tuple[Array, Any]:
+    def _scanned(
+        self, arrays: dict[str, Any], codes: Array | None, state: Any, options: dict[str, Any]
+    ) -> tuple[Array, Any]:
         scan = toy_scan if self.kind == "toy" else gated_scan
         try:
-            return scan(*arrays.values(), keys=codes, state=state, **self.options)
+            return scan(*arrays.values(), keys=codes, state=state, **options)
         except ValueError:
             for role, low in _LOW.items() if self.kind == "toy" and self.options["strict"] else ():
                 bad = other_rules(arrays[role], low)
@@ -110,14 +127,23 @@ class ScanJob(Job):
                     (row,) = first_index(bad)
                     raise BadRowError(self.roles[role], row, ALLOWED[low], f"{arrays[role][row]:g}") from None
             raise
-        except OverflowError as error:
-            raise OverflowError(f"column {self.roles['value']!r}: {error}") from None
+
+    def _outputs(self, outputs: list[Array], like: nw.DataFrame[Any]) -> list[nw.Series[Any]]:
+        kind = durations.kind_of(like[self.roles["value"]])
+        if kind is None:
+            return super()._outputs(outputs, like)
+        return [times.column(self.outputs[0], outputs[0], kind, like)]
 
     def _state(self, last: list[Array], arrays: dict[str, Any], like: nw.DataFrame[Any]) -> list[nw.Series[Any]]:
+        if isinstance(arrays["value"], pa.Array):
+            return [times.column(MEMORY, last[0], arrays["value"].type, like)]
         columns = columns_of([MEMORY], last[:1], like)
         return columns if self.half_life is None else [*columns, times.column(TIME, last[1], arrays["time"].type, like)]
 
     def _array(self, frame: nw.DataFrame[Any], role: str) -> Any:
+        if role == "value" and self.kind == "toy" and durations.kind_of(frame[self.roles[role]]) is not None:
+            self._check_nulls(frame, role)
+            return durations.read(frame[self.roles[role]])
         if role != "time":
             return super()._array(frame, role)
         self._check_nulls(frame, role)

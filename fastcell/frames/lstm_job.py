@@ -18,7 +18,9 @@ class LstmJob(Job):
 
     naming, command = "output", "lstm"
 
-    def __init__(self, lstm: Any, inputs: Any, by: Any, output: Any, nulls: Any, options: dict[str, Any]) -> None:
+    def __init__(
+        self, lstm: Any, inputs: Any, by: Any, order_by: Any, output: Any, nulls: Any, options: dict[str, Any]
+    ) -> None:
         if not isinstance(lstm, LSTM):
             raise TypeError(f"lstm must be a fastcell.LSTM, got {type(lstm).__name__}")
         if lstm.bidirectional or lstm.reverse:
@@ -36,6 +38,7 @@ class LstmJob(Job):
         super().__init__(
             {f"inputs[{k}]": name for k, name in enumerate(names)},
             by,
+            order_by,
             nulls,
             [f"h_{unit}" for unit in range(lstm.output_size)] if output is None else [output],
             [

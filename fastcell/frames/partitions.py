@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastcell.frames.base import BadRowError, Job
+from fastcell.frames.bad_row import BadRowError
+from fastcell.frames.base import Job
 
 _ROW = "fastcell's row"
 
@@ -31,6 +32,8 @@ def run(job: Job, df: Any, state: Any) -> tuple[Any, Any]:
     meta, last = job.run(df._meta, trial)
     rows = df.assign(**{_ROW: 1})[_ROW].cumsum() - 1  # the order of rows, which a shuffle does not promise
     numbered = df.assign(**{_ROW: rows})
+    if job.order and not job.by:
+        numbered = numbered.repartition(npartitions=1)  # its rows are put in order together
     return (_by_keys if job.by else _in_turn)(job, numbered, state, meta, last)
 
 

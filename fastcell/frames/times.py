@@ -13,7 +13,8 @@ import pyarrow.types as of
 
 from fastcell._checks import Array
 from fastcell.frames import arrow_types, keys_kernels
-from fastcell.frames.base import BadRowError, Streams, column_of_arrow
+from fastcell.frames.bad_row import BadRowError
+from fastcell.frames.base import Streams, column_of_arrow
 from fastcell.frames.keys import type_of
 from fastcell.simd.vector import address
 
@@ -52,7 +53,7 @@ class HalfLife:
 
         Nothing is before a key's first row, and no time goes by in a row without a time: there the answer is 1.
         """
-        unit = _nanoseconds(given.type)
+        unit = nanoseconds(given.type)
         if (unit is None) == self.duration:
             expected = "a number where time holds numbers" if unit is None else (
                 "a duration such as '5min' or a timedelta where time holds datetimes or durations"
@@ -85,7 +86,7 @@ def read(column: nw.Series[Any]) -> pa.Array:
             return array.cast(pa.int64() if of.is_integer(kind) else pa.float64())
         except pa.ArrowInvalid as error:
             raise ValueError(f"column {column.name!r} must hold times below 2**63: {error}") from None
-    if not (of.is_null(kind) or _nanoseconds(kind)):
+    if not (of.is_null(kind) or nanoseconds(kind)):
         expected = "numbers, dates, datetimes or durations"
         raise TypeError(f"column {column.name!r} must hold {expected}, got {type_of(column)}")
     return array
@@ -125,7 +126,7 @@ def column(name: str, numbers: Array, kind: pa.DataType, like: nw.DataFrame[Any]
     return column_of_arrow(name, array.cast(pa.int32()).cast(kind) if of.is_date32(kind) else array.cast(kind), like)
 
 
-def _nanoseconds(kind: pa.DataType) -> int | None:
+def nanoseconds(kind: pa.DataType) -> int | None:
     """Of one in a type of times; none of numbers and other types."""
     if of.is_timestamp(kind) or of.is_duration(kind):
         return _UNITS[kind.unit]

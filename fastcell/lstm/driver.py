@@ -80,7 +80,7 @@ def small(lstm: Config, layers: list[Layer], x: Any, state: Any) -> tuple[Array,
         h, c = state
         if not (h.dtype == c.dtype == x.dtype and h.shape == (L, B, R) and c.shape == (L, B, H)):
             return None
-        h, c = h.copy(), c.copy()
+        h, c = np.array(h, order="C"), np.array(c, order="C")
     y = np.empty((T, B, lstm.directions * R), lstm.dtype)
     spare = np.empty_like(y) if lstm.directions == 2 and lstm.num_layers > 1 else y
     _some(layers, x, y, spare, (h, c), state is not None, 0, B, 1, _NOTHING)

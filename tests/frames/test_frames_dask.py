@@ -12,7 +12,7 @@ import dask.dataframe as dd
 import pandas as pd
 
 import fastcell as fc
-from fastcell.frames.base import BadRowError
+from fastcell.frames.bad_row import BadRowError
 
 T = 600
 

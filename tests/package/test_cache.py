@@ -271,7 +271,7 @@ def test_two_versions_side_by_side(tmp_path):
         (tmp_path / version).mkdir()
         packages.append(processes.copy_package(tmp_path / version))
     source = packages[1] / "scan" / "toy_kernels.py"
-    processes.replace(source, "a = select(r == 1, a + x, a)", "a = select(r == 1, a + x + x, a)")
+    processes.replace(source, "select(taken, a + x, a)", "select(taken, a + x + x, a)")
     for hits in (0, 1):
         answers(run(packages[0], **shared), hits)
         wrong = run(packages[1], **shared)

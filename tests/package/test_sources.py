@@ -65,7 +65,7 @@ def spec_of(package):
 def double_sums(package):
     """Code that gives another answer."""
     source = next(package.rglob("*toy_kernels.py"))
-    processes.replace(source, "a = select(r == 1, a + x, a)", "a = select(r == 1, a + x + x, a)")
+    processes.replace(source, "select(taken, a + x, a)", "select(taken, a + x + x, a)")
 
 
 def answers(process, y, hits, warned=0):
