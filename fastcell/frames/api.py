@@ -105,7 +105,8 @@ def toy_scan(
     the state has as many partitions; without keys partitions run one after the other. Both are computed when they are
     asked for, best together: ``dask.compute(frame, state)``.
     A RecordBatch gives a RecordBatch. A stream gives a pyarrow.RecordBatchReader of the same batches, which reads them
-    as it is read and holds no more than there are keys; what is wrong with columns is told at once.
+    as it is read and holds no more than there are keys; what is wrong with columns is told at once. DuckDB reads it,
+    too (``other.register("scored", frame)``), through another connection than that of the relation it comes from.
     Sums are those of `fastcell.toy_scan`.
 
     Examples
