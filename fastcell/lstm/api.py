@@ -292,7 +292,7 @@ class LSTM(Layers):
         """A copy of h or c, (L, B, size), held to its shape."""
         shape = (L, size) if unbatched else (L, B, size)
         if type(given) is np.ndarray and given.dtype == self.dtype and given.shape == shape:  # a third of the time
-            return given.reshape(L, B, size).copy()
+            return np.array(given, order="C").reshape(L, B, size)
         array = _checks.array(name, given, _checks.NUMBERS)
         if array.shape != shape:
             letters = f"(L*D, {'' if unbatched else 'B, '}{'P' if self.proj_size and name.endswith('h') else 'H'})"
