@@ -1,6 +1,7 @@
 """A half-life at irregular times: the decay by hand, over every kind of frame, type of time and cut into chunks."""
 
 import datetime as dt
+import itertools
 import re
 
 import numpy as np
@@ -8,6 +9,8 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fastcell as fc
 from tests.helpers.frames import KINDS, collected, rows, y_of
@@ -82,6 +85,28 @@ def test_a_half_life_in_chunks(kind, name, by):
     days = pa.table({"t": made["t"]}).to_pylist()
     same = {t: cell["t"] for t, cell in zip(frame["t"].to_pylist(), days, strict=True)}
     assert {key: _plain(time) for key, time in times.items()} == {key: _plain(same[t]) for key, t in last.items()}
+
+
+@given(
+    rows=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30), st.integers(-9, 9)), max_size=40),
+    half_life=st.sampled_from([0.25, 1, 3, 1e9]),
+    cuts=st.lists(st.integers(0, 40), max_size=4),
+)
+def test_any_events_in_any_chunks(rows, half_life, cuts):
+    """Rows of (key, time since the row before, value), drawn."""
+    times = np.cumsum([gap for _, gap, _ in rows], dtype=np.int64)
+    columns = {"x": [float(x) for *_, x in rows], "t": times, "k": [key for key, *_ in rows]}
+    frame = pa.table({name: pa.array(column, pa.string() if name == "k" else None) for name, column in columns.items()})
+    frame = frame.set_column(0, "x", frame["x"].cast(pa.float64()))
+    expected, last = by_hand(frame, half_life)
+    state, found, edges = None, [], [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
+    for first, stop in itertools.pairwise(edges):
+        part, state = fc.frames.gated_scan(
+            frame.slice(first, stop - first), "x", half_life=half_life, time="t", by="k", state=state
+        )
+        found += part["y"].to_pylist()
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    assert {(row["k"],): row["time"] for row in state.to_pylist()} == last
 
 
 def _plain(time):

@@ -75,6 +75,7 @@ print(total.hexdigest())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_same_bits_at_every_vector_width(precision):
     found = {
