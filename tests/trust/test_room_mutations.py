@@ -39,7 +39,8 @@ MUTANTS = {
         PARTS, "the_one_of_the_whole", "frames/partitions.py", "frame.sort_values(_ROW)", "frame.iloc[::-1]"
     ),
     "a state goes to other partitions": Mutant(
-        PARTS, "state_goes_on", "frames/partitions.py", "_both(frame, state, job=job)[0]", "_both(frame, None, job=job)[0]"
+        PARTS, "state_goes_on", "frames/partitions.py", "_both(frame, state, job=job)[0]",
+        "_both(frame, None, job=job)[0]",
     ),
 }  # fmt: skip
 
@@ -47,7 +48,8 @@ MUTANTS = {
 def _run(mutant, package):
     """That room's tests, on a package elsewhere."""
     return processes.python(
-        "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--import-mode=append", "-c", "/dev/null", "--rootdir", str(processes.ROOT),
+        "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--import-mode=append", "-c", "/dev/null", "--rootdir",
+        str(processes.ROOT),
         str(processes.ROOT / "tests" / mutant.file), "-k", mutant.noticed, package=package,
     )  # fmt: skip
 
