@@ -67,7 +67,7 @@ def test_a_scan_is_not_run_again_on_what_it_returned():
 
 
 CALLS = """
-import threading, numpy as np, fastcell as fc
+import threading, numpy as np, numpy.testing, fastcell as fc
 from fastcell import _threads
 x, r = np.ones(20_000), np.ones(20_000, np.int8)
 net, rows = fc.LSTM(3, 5, seed=0), np.ones((4, 8, 3), "f")
