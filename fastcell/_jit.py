@@ -169,10 +169,11 @@ class _Files:
         try:
             with temporary.open("xb") as file:
                 file.write(content)
-            temporary.replace(path)
-        except PermissionError:  # on Windows while another process reads the same code there
-            if not path.exists():
-                raise
+            try:
+                temporary.replace(path)
+            except PermissionError:  # on Windows while another process reads the same code there
+                if not path.exists():
+                    raise
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from fastcell._checks import Array
 from fastcell.frames import arrow_types, times
-from fastcell.frames.base import refuse_nulls
 from fastcell.frames.keys import type_of
 
 
@@ -31,7 +30,6 @@ def memories(column: nw.Series[Any], kind: pa.DataType) -> Array:
         raise TypeError(f"state's column {column.name!r} must hold {kind}, as df's values are, got {type_of(column)}")
     if column.null_count():
         raise ValueError(f"state's column {column.name!r} must hold no nulls, got {column.null_count()}")
-    refuse_nulls(column)
     try:
         return numbers(arrow_types.cast(read(column), kind))
     except pa.ArrowInvalid as error:

@@ -5,8 +5,6 @@ Without keys a partition waits for the memory of the one before.
 
 from typing import Any
 
-import numpy as np
-
 from fastcell.frames.bad_row import BadRowError
 from fastcell.frames.base import Job
 
@@ -28,7 +26,7 @@ def run(job: Job, df: Any, state: Any) -> tuple[Any, Any]:
         raise TypeError(f"state must be a dask or pandas DataFrame, got {type(state).__name__}")
     trial = None if state is None else state._meta
     if trial is not None and not job.by:
-        trial = pd.DataFrame({name: np.zeros(1, kind) for name, kind in trial.dtypes.items()})
+        trial = pd.DataFrame({name: pd.Series([0], dtype=kind) for name, kind in trial.dtypes.items()})
     meta, last = job.run(df._meta, trial)
     rows = df.assign(**{_ROW: 1})[_ROW].cumsum() - 1  # the order of rows, which a shuffle does not promise
     numbered = df.assign(**{_ROW: rows})

@@ -29,9 +29,7 @@ from fastcell.simd.vector import (
     store_scalar,
 )
 
-SUMS = (
-    5 * ROW
-)  # bytes of the maps of SEQUENCE steps: total, least, most; where they forget; what is left to steps in turn
+SUMS = 5 * ROW  # bytes of the maps of SEQUENCE steps: total, least, most, where they forget, what steps in turn take
 
 
 @inline

@@ -78,6 +78,18 @@ def test_gates_and_times():
     agree(found, fc.frames.gated_scan(frame, "x", half_life=9, time="t", by="user"), ["user"])
 
 
+@pytest.mark.parametrize("by", ["user", None])
+def test_times_with_a_zone_go_on(by):
+    frame = table()
+    frame["t"] = pd.to_datetime(frame["t"], unit="s", utc=True)
+    scan = {"value": "x", "half_life": "9s", "time": "t", "by": by}
+    whole = fc.frames.gated_scan(frame, **scan)
+    first, second = (dd.from_pandas(part, npartitions=3) for part in (frame.iloc[:250], frame.iloc[250:]))
+    _, state = fc.frames.gated_scan(first, **scan)
+    found = fc.frames.gated_scan(second, **scan, state=state)
+    agree(found, fc.frames.Frames(whole.frame.iloc[250:], whole.state), by)
+
+
 def test_an_lstm():
     frame, lstm = table(), fc.LSTM(2, 3, seed=0)
     found = fc.frames.lstm(dd.from_pandas(frame, npartitions=4), lstm, ["x", "show"], by="user")

@@ -94,6 +94,25 @@ def test_code_that_another_process_reads_can_stay(tmp_path, monkeypatch):
     assert len([*tmp_path.iterdir()]) == 1
 
 
+def test_a_folder_that_can_t_be_written_any_more_leaves_it_to_the_next(tmp_path, monkeypatch):
+    """Also where the file is there, but damaged."""
+    files = _jit._Files([tmp_path / "image", tmp_path / "user"], "fastcell.scan.a_kernel")
+    files.save("key", [1])
+    (image,) = (tmp_path / "image").iterdir()
+    image.write_bytes(b"damaged")
+    write = Path.open
+
+    def refuse(path, *mode):
+        if path.parent.name == "image":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return write(path, *mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        files.save("key", [1])
+    assert _jit._Files([tmp_path / "user"], "fastcell.scan.a_kernel").load("key") == [1]
+
+
 def test_names_in_the_cache_are_short_and_those_of_their_kernel(tmp_path):
     one, other = (_jit._Files([tmp_path], "fastcell." + "a" * 200 + end) for end in "xy")
     one.save("key", 1)
