@@ -5,8 +5,11 @@ CPU that runs this process may have more. LLVM tells no features of a CPU that i
 by compiling a line for each feature: what it has shows in the instructions.
 """
 
+import ctypes
 import functools
 import os
+import platform
+import sys
 
 import llvmlite.binding as llvm
 from numba.core import config
@@ -69,7 +72,8 @@ _SIGNS = {
     "avx512vnni": ("dot16", ("vpdpwssd", "%zmm")),
     "avxvnni": ("dot8", ("{vex}", "vpdpwssd")),
 }
-KNOWN = frozenset(_SIGNS)
+_TILES = frozenset({"amx-tile", "amx-bf16", "amx-int8"})
+KNOWN = frozenset(_SIGNS) | _TILES
 """The features that can be asked for, under LLVM's names."""
 
 
@@ -95,13 +99,29 @@ def _probe(cpu: str, features: str) -> frozenset[str]:
     )
 
 
+def _listed(features: str) -> frozenset[str]:
+    return frozenset(entry[1:] for entry in features.split(",") if entry.startswith("+")) & KNOWN
+
+
 def _target_features() -> frozenset[str]:
     if config.CPU_FEATURES is not None:  # all that Numba adds to the CPU's own
-        return _probe(config.CPU_NAME or llvm.get_host_cpu_name(), config.CPU_FEATURES)
-    listed = get_host_cpu_features().split(",")
-    host = frozenset(entry[1:] for entry in listed if entry.startswith("+")) & KNOWN
+        probed = _probe(config.CPU_NAME or llvm.get_host_cpu_name(), config.CPU_FEATURES)
+        return probed | _listed(config.CPU_FEATURES) & _TILES
+    host = _listed(get_host_cpu_features())
     # Under a name alone Numba still lists all that this CPU can do: code for that CPU takes what both have.
     return host if config.CPU_NAME is None else host & _probe(config.CPU_NAME, "")
+
+
+@functools.cache
+def _tiles_allowed() -> bool:
+    """Ask Linux for AMX's registers, which a process must; it refuses where a signal stack has no room for them.
+
+    Source: the kernel's documentation, Using XSTATE features in user space applications.
+    """
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    arch_prctl, request, tile_data = 158, 0x1023, 18
+    return ctypes.CDLL(None).syscall(arch_prctl, request, tile_data) == 0
 
 
 @functools.cache
@@ -117,7 +137,10 @@ def features() -> frozenset[str]:
             f"FASTCELL_WITHOUT must name features among {', '.join(sorted(KNOWN))}, "
             f"got {', '.join(sorted(without - KNOWN))}"
         )
-    return _target_features() - without
+    found = _target_features() - without
+    if found & _TILES and not _tiles_allowed():
+        return found - _TILES
+    return found
 
 
 def vector_bits() -> int:

@@ -11,7 +11,7 @@ from numba import types
 
 from fastcell._checks import Array
 from fastcell.lstm import bfloat16, floats, int8
-from fastcell.lstm.tile import Tile
+from fastcell.lstm.tile import MatrixTile, Tile
 
 
 class Arithmetic(NamedTuple):
@@ -27,6 +27,8 @@ class Arithmetic(NamedTuple):
     operand_bytes: Callable[[int], int]
     operand: Any
     multiply: Callable[[Tile], None]
+    multiply_matrix: Callable[[MatrixTile], None] | None = None
+    """The same with the CPU's matrix unit, if it has one for this arithmetic."""
 
 
 ARITHMETICS = {
@@ -37,10 +39,14 @@ ARITHMETICS = {
         np.float64(0), np.float64, floats.pack, floats.operand_bytes, floats.operand, floats.multiply_double
     ),
     "bfloat16": Arithmetic(
-        np.uint16(0), np.float32, bfloat16.pack, bfloat16.operand_bytes, bfloat16.operand, bfloat16.multiply
+        np.uint16(0), np.float32, bfloat16.pack, bfloat16.operand_bytes, bfloat16.operand, bfloat16.multiply,
+        bfloat16.multiply_matrix if bfloat16.MATRIX else None,
     ),
-    "int8": Arithmetic(np.int8(0), np.float32, int8.pack, int8.operand_bytes, int8.operand, int8.multiply),
-}
+    "int8": Arithmetic(
+        np.int8(0), np.float32, int8.pack, int8.operand_bytes, int8.operand, int8.multiply,
+        int8.multiply_matrix if int8.MATRIX else None,
+    ),
+}  # fmt: skip
 
 
 def of_kind(kind: types.Type) -> Arithmetic:

@@ -1,8 +1,11 @@
-"""bfloat16: weights and values rounded to 8 bits of mantissa, products exact, sums in float32 one after the other.
+"""bfloat16: weights and values rounded to 8 bits of mantissa, products exact, sums in float32 in a fixed order.
 
-Two inputs k and k + 1 share 32 bits, k in the upper half. AVX512-BF16 has an instruction that adds the product of the
-lower halves' pair last, so that order makes its chain k upward; elsewhere a shift and a mask give the same two floats,
-and two fma the same bits (but that the instruction takes denormal numbers for zero).
+    sum += (w[0] * x[0] + w[2] * x[2] + ... + w[30] * x[30]) + (w[1] * x[1] + w[3] * x[3] + ... + w[31] * x[31])
+
+for each block of 32 inputs, both brackets chains of fma upward from 0. That is what one instruction of AMX does (but
+that it takes denormal numbers for zero). One of AVX512-BF16 adds two products to a sum, that of the upper halves of
+32 bits first: with inputs k and k + 2 in one word it goes up both chains. Elsewhere a shift or a mask gives the floats
+for fma.
 """
 
 from typing import Any
@@ -10,11 +13,13 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from fastcell._checks import Array, round_up
 from fastcell._jit import features, helper
-from fastcell.lstm.layout import VECTOR
-from fastcell.lstm.tile import Tile
+from fastcell.lstm.layout import GROUP, VECTOR
+from fastcell.lstm.tile import MatrixTile, Tile
+from fastcell.simd import matrix
 from fastcell.simd.vector import (
     FLOAT32,
     INT16,
@@ -24,13 +29,22 @@ from fastcell.simd.vector import (
     convert,
     load,
     load_first,
+    reorder,
     select,
     store,
-    swap_pairs,
 )
 
-NATIVE = "avx512bf16" in features()
-"""Whether the CPU multiplies bfloat16: operands are then pairs of them, else floats that hold rounded values."""
+BLOCK = 32
+"""Inputs whose products are summed before they are added."""
+MATRIX = matrix.has("bf16")
+DOT = "avx512bf16" in features() and not MATRIX
+"""Which instructions multiply bfloat16."""
+PAIRS = MATRIX or DOT
+"""Operands are then pairs of bfloat16, else floats that hold rounded values."""
+TOGETHER = BLOCK if MATRIX else 4 if DOT else 2
+"""Inputs of which there are always so many, zeros where they are not."""
+ORDER = (2, 0, 3, 1) if DOT else (0, 1, 2, 3)
+"""Of four inputs as they lie side by side, the lower half of a word first."""
 
 
 def rounded(values: Array) -> Array:
@@ -41,17 +55,18 @@ def rounded(values: Array) -> Array:
 
 
 def pack(weights: Array, scales: Array | None) -> Array:
-    """(groups, 4, lanes, K) as (groups, K/2, 4, lanes, 2), bits of bfloat16; an odd K is padded."""
+    """(groups, 4, lanes, K) as (groups, K/2, 4, lanes, 2), bits of bfloat16; K is padded."""
     groups, gates, lanes, K = weights.shape
-    padded = np.zeros((groups, gates, lanes, round_up(K, 2)), np.uint16)
+    size = round_up(K, TOGETHER)
+    padded = np.zeros((groups, gates, lanes, round_up(size, 4)), np.uint16)
     padded[..., :K] = rounded(weights)
-    pairs = padded.reshape(groups, gates, lanes, -1, 2)[..., ::-1]
-    return np.ascontiguousarray(pairs.transpose(0, 3, 1, 2, 4))
+    words = padded.reshape(groups, gates, lanes, -1, 4)[..., ORDER].reshape(groups, gates, lanes, -1, 2)
+    return np.ascontiguousarray(words[..., : size // 2, :].transpose(0, 3, 1, 2, 4))
 
 
 def operand_bytes(count: int) -> int:
     """Of a row, padded to whole vectors of floats."""
-    return round_up(count, LANES) * (2 if NATIVE else 4)
+    return round_up(count, max(TOGETHER, LANES)) * (2 if PAIRS else 4)
 
 
 @helper
@@ -62,13 +77,14 @@ def _rounded(x):
 
 
 def operand(kind, source, to, count, floor):
-    """Round a row's values."""
-    for k in range(0, count, LANES):
+    """Round a row's values; after them come zeros."""
+    end = (count + TOGETHER - 1) // TOGETHER * TOGETHER
+    for k in range(0, end, LANES):
         left = count - k
         x = load(source + 4 * k, FLOAT32) if left >= LANES else load_first(source + 4 * k, FLOAT32, left)
         word = _rounded(x)
-        if NATIVE:
-            store(to + 2 * k, swap_pairs(convert(word >> 16, INT16)))
+        if PAIRS:
+            store(to + 2 * k, reorder(convert(word >> 16, INT16), ORDER))
         else:
             store(to + 4 * k, bits(word & -65536))
 
@@ -89,34 +105,69 @@ class _Bfloat(ir.Type):
 
 
 def multiply(tile: Tile) -> None:
-    """Two inputs a turn."""
-    pairs = tile.builder.udiv(tile.plus(tile.count, 1), tile.constant(2))
-    with tile.loop(pairs) as k:
-        (_native if NATIVE else _plain)(tile, k)
+    """A block of inputs a turn, of which each chain starts from 0."""
+    builder = tile.builder
+    blocks = builder.udiv(tile.plus(tile.count, BLOCK - 1), tile.constant(BLOCK))
+    chains = [{key: cgutils.alloca_once(builder, tile.sum) for key in tile.sums} for _ in range(2)]
+    with tile.loop(blocks) as block:
+        first = builder.mul(block, tile.constant(BLOCK))
+        left = builder.sub(tile.count, first)
+        left = builder.select(builder.icmp_signed("<", left, tile.constant(BLOCK)), left, tile.constant(BLOCK))
+        step = 4 if DOT else 2
+        turns = builder.udiv(tile.plus(left, step - 1), tile.constant(step))
+        for odd, sums in enumerate(chains):
+            for place in sums.values():
+                builder.store(ir.Constant(tile.sum, None), place)
+            with tile.loop(turns) as turn:
+                (_dot if DOT else _plain)(tile, sums, first, turn, odd)
+        for key, place in tile.sums.items():
+            both = builder.fadd(*(builder.load(sums[key]) for sums in chains))
+            builder.store(builder.fadd(builder.load(place), both), place)
 
 
-def _native(tile: Tile, k: Any) -> None:
+def _dot(tile: Tile, sums: dict[Any, Any], first: Any, turn: Any, odd: int) -> None:
+    """Two more inputs of a chain."""
     builder, kind = tile.builder, ir.VectorType(_Bfloat(), VECTOR // 2)
+    word = tile.plus(builder.add(builder.udiv(first, tile.constant(2)), tile.constant(odd)), turn, 2)
     for r, v, value, weight in tile.pairs(
-        lambda r: builder.bitcast(tile.broadcast(tile.plus(tile.x[r], k, 4), types.int32), kind),
-        lambda v: tile.load(tile.gate(v, k), kind),
+        lambda r: builder.bitcast(tile.broadcast(tile.plus(tile.x[r], word, 4), types.int32), kind),
+        lambda v: tile.load(tile.gate(v, word), kind),
     ):
-        place = tile.sums[r, v]
-        args = [builder.load(place), weight, value]
-        builder.store(_call(builder, f"llvm.x86.avx512bf16.dpbf16ps.{8 * VECTOR}", tile.sum, args), place)
+        args = [builder.load(sums[r, v]), weight, value]
+        total = _call(builder, f"llvm.x86.avx512bf16.dpbf16ps.{8 * VECTOR}", tile.sum, args)
+        builder.store(total, sums[r, v])
 
 
-def _plain(tile: Tile, k: Any) -> None:
-    """The upper halves of a load are k's; those of a load two bytes before it are k + 1's: no register holds both."""
+def _plain(tile: Tile, sums: dict[Any, Any], first: Any, turn: Any, odd: int) -> None:
+    """One more input of a chain, in the upper half of a load: that two bytes before a word has the word's lower one."""
     builder, kind = tile.builder, ir.VectorType(ir.IntType(32), LANES)
     upper = ir.Constant(kind, [-65536] * LANES)
-    for half in range(2):
+    word = builder.add(builder.udiv(first, tile.constant(2)), turn)
 
-        def value(r: int, first: int = 4 * half) -> Any:
-            return tile.broadcast(tile.plus(tile.plus(tile.x[r], k, 8), first), types.float32)
+    def value(r: int) -> Any:
+        if not PAIRS:
+            return tile.broadcast(tile.plus(tile.plus(tile.x[r], word, 8), 4 * odd), types.float32)
+        pair = tile.broadcast(tile.plus(tile.x[r], word, 4), types.int32)
+        half = builder.and_(pair, upper) if odd else builder.shl(pair, ir.Constant(kind, [16] * LANES))
+        return builder.bitcast(half, tile.sum)
 
-        def weight(v: int, first: int = -2 * half) -> Any:
-            return builder.bitcast(builder.and_(tile.load(tile.gate(v, k, first=first), kind, 2), upper), tile.sum)
+    def weight(v: int) -> Any:
+        loaded = tile.load(tile.gate(v, word, first=2 * odd - 2), kind, 2)
+        return builder.bitcast(builder.and_(loaded, upper), tile.sum)
 
-        for r, v, x, w in tile.pairs(value, weight):
-            tile.add_product(r, v, w, x)
+    for r, v, x, w in tile.pairs(value, weight):
+        builder.store(tile.fma(w, x, builder.load(sums[r, v])), sums[r, v])
+
+
+def multiply_matrix(tile: MatrixTile) -> None:
+    """A block of inputs an instruction."""
+    blocks = tile.builder.udiv(tile.plus(tile.count, BLOCK - 1), tile.constant(BLOCK))
+    for vectors in tile.halves():
+        for v in vectors:
+            tile.read_sums(v, tile.place(tile.start, v), tile.start[1])
+        with tile.loop(blocks) as block:
+            tile.read_values(tile.plus(tile.x, block, matrix.ROW))
+            for v in vectors:
+                tile.multiply("tdpbf16ps", v, tile.plus(tile.group, block, matrix.ROWS * GROUP))
+        for v in vectors:
+            tile.write_sums(v, tile.place(tile.to, v), tile.to[1])

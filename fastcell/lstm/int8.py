@@ -5,7 +5,8 @@
 A weight's scale s is that of its unit, gate and block of 128 inputs; a row's scale t is its largest magnitude / 127, or
 a floor where that is larger. Blocks are added in order, each by one float32 fma, so every CPU gives the same bits. VNNI
 multiplies unsigned by signed bytes, four at a time: 128 is added to each value and taken back by a number that the
-block's sum starts from. Elsewhere pairs of values are multiplied in 16 bits.
+block's sum starts from; so does AMX, whose instruction takes 64 inputs. Elsewhere pairs of values are multiplied in 16
+bits.
 """
 
 from typing import Any
@@ -18,7 +19,8 @@ from numba.core import cgutils
 from fastcell._checks import Array, ceil_div, round_up
 from fastcell._jit import VECTOR_BITS, features
 from fastcell.lstm.layout import GROUP, VECTOR
-from fastcell.lstm.tile import Tile
+from fastcell.lstm.tile import MatrixTile, Tile
+from fastcell.simd import matrix
 from fastcell.simd.vector import (
     FLOAT32,
     INT8,
@@ -40,12 +42,17 @@ from fastcell.simd.vector import (
 BLOCK = 128
 """Inputs that share a weight's scale."""
 NATIVE = "avx512vnni" in features() or ("avxvnni" in features() and VECTOR_BITS < 512)
+MATRIX = NATIVE and matrix.has("int8")
 TOGETHER = 4 if NATIVE else 2
 """Inputs that one instruction multiplies and adds."""
+_PADDED = matrix.ROW if MATRIX else TOGETHER
+"""Inputs of which there are always so many, of weight zero where they are not."""
 _STEP = GROUP if NATIVE else GROUP // 2
 _FRONT = 2 * GROUP if NATIVE else GROUP
 """Bytes before a block's weights: their scales and, for VNNI, what its sums start from."""
 _BLOCK_BYTES = _FRONT + BLOCK // TOGETHER * _STEP
+_HEAD = matrix.ROW if MATRIX else 4
+"""Bytes before a row's values, the first of which have its scale."""
 _SMALLEST = 1e-30  # of a row's largest magnitude: 127 over it is a float
 _LARGEST = float(np.finfo(np.float32).max)
 _ROUND = 12582912.0  # 1.5 * 2**23: adding it leaves the rounded integer in the low bits
@@ -69,7 +76,7 @@ def pack(weights: Array, given: Array | None) -> Array:
     """(groups, 4, lanes, K) as bytes: for each group and block its scales (4, lanes) and its weights."""
     groups, gates, lanes, K = weights.shape
     q, scales = quantized(weights, given)
-    padded = np.zeros((groups, gates, lanes, round_up(K, TOGETHER)), np.int8)
+    padded = np.zeros((groups, gates, lanes, round_up(K, _PADDED)), np.int8)
     padded[..., :K] = q
     columns = []
     for block in range(ceil_div(K, BLOCK)):
@@ -84,7 +91,7 @@ def pack(weights: Array, given: Array | None) -> Array:
 
 def operand_bytes(count: int) -> int:
     """A row's scale and its values, padded to whole vectors."""
-    return round_up(4 + round_up(count, LANES) * (1 if NATIVE else 2), VECTOR)
+    return round_up(_HEAD + round_up(count, LANES) * (1 if NATIVE else 2), VECTOR)
 
 
 def operand(kind, source, to, count, floor):
@@ -108,9 +115,9 @@ def operand(kind, source, to, count, floor):
         x = select(x < -127.0, -127.0, x)
         word = bits(x + _ROUND)
         if NATIVE:
-            store(to + 4 + k, convert(word ^ 128, INT8))
+            store(to + _HEAD + k, convert(word ^ 128, INT8))
         else:
-            store(to + 4 + 2 * k, convert(word, INT16))
+            store(to + _HEAD + 2 * k, convert(word, INT16))
 
 
 def multiply(tile: Tile) -> None:
@@ -131,7 +138,7 @@ def multiply(tile: Tile) -> None:
         first = builder.mul(block, tile.constant(BLOCK))
         left = builder.sub(tile.count, first)
         left = builder.select(builder.icmp_signed("<", left, tile.constant(BLOCK)), left, tile.constant(BLOCK))
-        rows = [tile.plus(tile.plus(x, 4), first, 4 // TOGETHER) for x in tile.x]
+        rows = [tile.plus(tile.plus(x, _HEAD), first, 4 // TOGETHER) for x in tile.x]
         with tile.loop(builder.udiv(tile.plus(left, TOGETHER - 1), tile.constant(TOGETHER))) as k:
             places = [tile.plus(group, k, _STEP) for group in groups]
             bytes_of = ir.VectorType(ir.IntType(8), _STEP // 4)
@@ -161,3 +168,37 @@ def _dot(builder: Any, total: Any, value: Any, weight: Any) -> Any:
         builder.shuffle_vector(pairs, pairs, ir.Constant(index, list(range(first, 2 * LANES, 2)))) for first in (0, 1)
     )
     return builder.add(total, builder.add(even, odd))
+
+
+def multiply_matrix(tile: MatrixTile) -> None:
+    """A block of inputs a turn: its int32 sums, written beside, then one fma into each float32 sum."""
+    builder, whole = tile.builder, ir.VectorType(ir.IntType(32), LANES)
+    blocks = builder.udiv(tile.plus(tile.count, BLOCK - 1), tile.constant(BLOCK))
+    with builder.if_then(builder.icmp_signed("==", blocks, tile.constant(0))), tile.loop(tile.rows) as r:
+        for v in range(tile.vectors):
+            tile.store(tile.load(tile.place(tile.start, v, r), tile.sum), tile.place(tile.to, v, r))
+    beside = tile.room(matrix.ROWS * GROUP), tile.constant(GROUP)
+    with tile.loop(blocks) as block:
+        group, first = tile.plus(tile.group, block, _BLOCK_BYTES), builder.mul(block, tile.constant(BLOCK))
+        left = builder.sub(tile.count, first)
+        left = builder.select(builder.icmp_signed("<", left, tile.constant(BLOCK)), left, tile.constant(BLOCK))
+        parts = builder.udiv(tile.plus(left, matrix.ROW - 1), tile.constant(matrix.ROW))
+        values, weights = tile.plus(builder.add(tile.x, first), _HEAD), tile.plus(group, _FRONT)
+        for vectors in tile.halves():
+            for v in vectors:
+                tile.read_sums(v, tile.plus(group, GROUP + v * VECTOR), tile.constant(0))
+            with tile.loop(parts) as part:
+                tile.read_values(tile.plus(values, part, matrix.ROW))
+                for v in vectors:
+                    tile.multiply("tdpbusd", v, tile.plus(weights, part, matrix.ROWS * GROUP))
+            for v in vectors:
+                tile.write_sums(v, tile.place(beside, v), beside[1])
+        begun = builder.icmp_signed("!=", block, tile.constant(0))
+        before = [builder.select(begun, *both) for both in zip(tile.to, tile.start, strict=True)]
+        scales = [tile.load(tile.plus(group, v * VECTOR), tile.sum) for v in range(tile.vectors)]
+        with tile.loop(tile.rows) as r:
+            row = tile.splat(tile.load(builder.add(tile.x, builder.mul(r, tile.x_row)), ir.FloatType()))
+            for v, scale in enumerate(scales):
+                found = builder.sitofp(tile.load(tile.place(beside, v, r), whole), tile.sum)
+                total = tile.fma(builder.fmul(found, scale), row, tile.load(tile.place(before, v, r), tile.sum))
+                tile.store(total, tile.place(tile.to, v, r))

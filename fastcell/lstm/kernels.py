@@ -28,13 +28,24 @@ from fastcell.lstm.meeting import (
     wait_for_call,
     x_row,
 )
-from fastcell.lstm.products import operand, operand_at, products, products_here, sums_of
+from fastcell.lstm.products import (
+    begin_unit,
+    end_unit,
+    fit_unit,
+    operand,
+    operand_at,
+    products,
+    products_here,
+    sums_of,
+)
+from fastcell.simd.matrix import ROOM
 from fastcell.simd.vector import (
     INT8,
     INT64,
     load,
     load_first,
     load_scalar,
+    scratch,
     size_of,
     store,
     store_first,
@@ -121,6 +132,7 @@ def lstm_layer(layer, special, call, begin, last, block, stretch, kind, meeting)
         rank = enter(meeting)
         if rank == 0:
             return
+    unit = begin_unit(kind, np.int64(scratch(ROOM)))
     while True:
         if call == 0:
             word = wait_for_call(meeting, rank, word)
@@ -137,7 +149,7 @@ def lstm_layer(layer, special, call, begin, last, block, stretch, kind, meeting)
                     _store_states(layer, call, size, own, first, count, kind)
                     first += block
                 if first >= last:
-                    return
+                    break
                 count, s, longest = min(block, last - first), NONE, _end(call, _row(call, first))
                 _load_states(layer, call, size, own, first, count, kind)
                 alone = False
@@ -156,11 +168,13 @@ def lstm_layer(layer, special, call, begin, last, block, stretch, kind, meeting)
             _make_h_operands(layer, size, room, active, s, kind)
         share = Share(size.groups * rank // many, size.groups * (rank + 1) // many, meeting, many, rank, met)
         w_x = of_layer(layer, "w_x_group")
+        fit_unit(unit, filled)
         products(
             kind, (part_of(layer, "bias") + share.begin * GROUP, NONE),
             (room.gates + share.begin * GROUP, size.gate_row), share.end - share.begin,
             size.last if share.end == size.groups else 4,
             (part_of(layer, "w_x") + share.begin * w_x, w_x, size.inputs), (room.x_table, NONE), filled,
+            unit,
         )  # fmt: skip
         gates, q = room.gates, s
         while q < end:
@@ -170,7 +184,7 @@ def lstm_layer(layer, special, call, begin, last, block, stretch, kind, meeting)
                 active = _active(call, first, active, q)
                 if many == 1 and of_call(call, "reset") != 0:
                     _reset(layer, call, size, room, first, active, q, kind)
-            _step(layer, special, size, room, active, q, gates, share, kind)
+            _step(layer, special, size, room, active, q, gates, share, kind, unit)
             if many > 1 and not meet(share, q - s):
                 break
             _finish(layer, call, size, room, first, active, q, kind)
@@ -190,7 +204,9 @@ def lstm_layer(layer, special, call, begin, last, block, stretch, kind, meeting)
                 continue
             _copy_states(size, room, own, block, kind)
         s = q
-    leave(meeting, True)
+    end_unit(unit)
+    if call == 0:
+        leave(meeting, True)
 
 
 @inline
@@ -290,7 +306,7 @@ def _gather(layer, call, size, room, first, active, s, end, kind, meeting):
 
 
 @inline
-def _step(layer, special, size, room, active, q, gates, share, kind):
+def _step(layer, special, size, room, active, q, gates, share, kind, unit):
     """The q-th step of the first `active` rows, to whose gates x's products are summed: a share of the new c and h."""
     like, more = sums_of(kind), None if special is None else special_of(layer)
     old, new = (room.flip, NONE) if q & 1 else (NONE, room.flip)
@@ -300,12 +316,14 @@ def _step(layer, special, size, room, active, q, gates, share, kind):
     pieces = (share.end - share.begin + many - 1) // many
     group_bytes = of_layer(layer, "w_h_group")
     w_h = part_of(layer, "w_h")
+    fit_unit(unit, active)
     for piece in range(pieces):  # alternate steps visit the groups in opposite order: the cache holds the last ones
         g = share.begin + many * (pieces - 1 - piece if q & 1 else piece)
         wide = min(many, share.end - g)
         last = size.last if g + wide == size.groups else 4
         here = gates + g * GROUP, size.gate_row
-        products_here(kind, here, here, wide, last, (w_h + g * group_bytes, group_bytes, size.returned), rows, active)
+        w_g = w_h + g * group_bytes, group_bytes, size.returned
+        products_here(kind, here, here, wide, last, w_g, rows, active, unit)
         for k in range(g, g + wide):
             advance(
                 (gates + k * GROUP, size.gate_row), (room.c + k * VECTOR, size.c_row), (h_new + k * VECTOR, h_new_row),
@@ -321,6 +339,7 @@ def _step(layer, special, size, room, active, q, gates, share, kind):
         products(
             kind, (part_of(layer, "zeros"), NONE), (room.h + new, size.h_row), size.p_groups, size.p_last,
             (part_of(layer, "w_p"), of_layer(layer, "w_p_group"), size.hidden), (room.p_table, NONE), active,
+            unit,
         )  # fmt: skip
 
 

@@ -10,8 +10,9 @@ from numba.np.numpy_support import from_dtype
 from fastcell._jit import helper, inline, overloaded
 from fastcell.lstm.arithmetic import of_kind
 from fastcell.lstm.layout import GROUP, TILE
-from fastcell.lstm.tile import Tile
-from fastcell.simd.vector import _element
+from fastcell.lstm.tile import MatrixTile, Tile
+from fastcell.simd import matrix
+from fastcell.simd.vector import INT64, _element, load_scalar
 
 
 def operand(kind, source, to, count, floor):
@@ -101,13 +102,88 @@ def _multiply_tall(typingctx, kind, start, to, weights, rows_at, there, vectors)
     return types.void(kind, start, to, weights, rows_at, types.int64, types.int64), codegen
 
 
+def begin_unit(kind, room):
+    """Make the CPU's matrix unit ready: what `fit_unit`, `end_unit` and `products` take; None if there is none.
+
+    room: the address of `matrix.ROOM` bytes that the caller keeps.
+    """
+
+
+@overloaded(begin_unit)
+def _begin_unit(kind, room):
+    if of_kind(kind).multiply_matrix is None:
+        return lambda kind, room: None
+
+    def begin(kind, room):
+        matrix.begin(room)
+        return room
+
+    return begin
+
+
+@inline
+def fit_unit(unit, count):
+    """Have the unit take so many rows."""
+    if unit is not None:
+        matrix.fit(unit, count)
+
+
+@inline
+def end_unit(unit):
+    if unit is not None:
+        matrix.end(unit)
+
+
+@intrinsic(prefer_literal=True)
+def _multiply_matrix(typingctx, kind, start, to, group, x, x_row, count, rows, vectors, whole):
+    """`multiply_add` for a group, or its first vectors, and up to 16 rows, all of them where `whole` is literally 1."""
+
+    def codegen(context, builder, sig, args):
+        arrays = [cgutils.unpack_tuple(builder, part) for part in args[1:3]]
+        for many in range(1, 5):
+            with builder.if_then(builder.icmp_signed("==", args[8], ir.Constant(args[8].type, many))):
+                registers = matrix.WHOLE if whole.literal_value else matrix.REST
+                tile = MatrixTile(builder, registers, many, args[7])
+                tile.start, tile.to = arrays
+                tile.group, tile.x, tile.x_row, tile.count = args[3:7]
+                of_kind(kind).multiply_matrix(tile)
+
+    word = types.int64
+    return types.void(kind, start, to, word, word, word, word, word, word, whole), codegen
+
+
 @helper
-def products(kind, start, to, groups, last, weights, rows, count):
+def _matrix_products(kind, start, to, groups, last, weights, rows, count):
+    """`products` by the matrix unit: each row's operands lie as far from the one before."""
+    x = load_scalar(rows[0], INT64) + rows[1]
+    x_row = load_scalar(rows[0] + 8, INT64) + rows[1] - x if count > 1 else np.int64(0)
+    for g in range(groups):
+        group, at = weights[0] + g * weights[1], g * GROUP
+        vectors = last if g + 1 == groups else 4
+        row = 0
+        while row + matrix.ROWS <= count:
+            _multiply_matrix(
+                kind, (start[0] + at + row * start[1], start[1]), (to[0] + at + row * to[1], to[1]), group,
+                x + row * x_row, x_row, weights[2], matrix.ROWS, vectors, 1,
+            )  # fmt: skip
+            row += matrix.ROWS
+        if row < count:
+            _multiply_matrix(
+                kind, (start[0] + at + row * start[1], start[1]), (to[0] + at + row * to[1], to[1]), group,
+                x + row * x_row, x_row, weights[2], count - row, vectors, 0,
+            )  # fmt: skip
+
+
+@helper
+def products(kind, start, to, groups, last, weights, rows, count, unit=None):
     """Add weights times each of `count` rows to `start`, into `to`, for `groups` groups; rows in tiles of equal size.
 
     start, to, weights, rows: as in `multiply_add`. last: how many vectors of the last group are wanted; what comes to
-    stand in its others is nobody's.
+    stand in its others is nobody's. unit: what `begin_unit` gave, fit for so many rows, or None for vectors alone.
     """
+    if unit is not None:
+        _matrix_products(kind, start, to, groups, last, weights, rows, count)
+        return
     g = 0
     if count == 1:  # two groups at once: a sum need not wait for the one before it
         while g + 2 <= groups:
@@ -144,9 +220,11 @@ def products(kind, start, to, groups, last, weights, rows, count):
 
 
 @inline
-def products_here(kind, start, to, groups, last, weights, rows, count):
+def products_here(kind, start, to, groups, last, weights, rows, count, unit=None):
     """`products` for one group, or for two of one row, which is too short a job to be worth a call."""
-    if count > 1:
+    if unit is not None:
+        _matrix_products(kind, start, to, groups, last, weights, rows, count)
+    elif count > 1:
         products(kind, start, to, groups, last, weights, rows, count)
     elif groups == 2:
         multiply_add(kind, start, to, weights, rows, count, 1, 8)

@@ -9,6 +9,7 @@ from numba import types
 from numba.core import cgutils
 
 from fastcell.lstm.layout import GROUP, VECTOR
+from fastcell.simd import matrix
 from fastcell.simd.vector import VectorType, _call, _llvm, _pointer, _splat, _suffix
 
 WORD = ir.IntType(64)
@@ -107,3 +108,65 @@ class Tile:
         """sum = weight * value + sum, rounded once."""
         place = self.sums[r, v]
         self.builder.store(self.fma(weight, value, self.builder.load(place)), place)
+
+
+class MatrixTile:
+    """What an arithmetic needs to write the products of up to 16 rows and a group as the matrix unit's code.
+
+    count: values of a row.  x: the address of the first row's operands.  group: that of the group's weights.  start,
+    to: the address of the first row's sums, bytes from row to row.  rows: how many there are.
+    """
+
+    def __init__(self, builder: Any, registers: tuple[int, int, int], vectors: int, rows: Any) -> None:
+        self.builder, self.vectors, self.rows = builder, vectors, rows
+        self._sums, self._values = registers[:2], registers[2]
+        self.x = self.x_row = self.group = self.count = None
+        self.start: tuple[Any, Any] = (None, None)
+        self.to: tuple[Any, Any] = (None, None)
+
+    constant, plus, loop, load, fma = Tile.constant, Tile.plus, Tile.loop, Tile.load, Tile.fma
+    vector = VectorType(types.float32, matrix.ROW // 4)
+    sum = _llvm(vector)
+
+    def halves(self) -> Iterator[range]:
+        """The vectors, two at a time: for so many sums there are registers."""
+        yield from (range(v, min(v + 2, self.vectors)) for v in range(0, self.vectors, 2))
+
+    def place(self, array: tuple[Any, Any], v: int, r: Any = 0) -> Any:
+        """Where the vector of a sum is."""
+        number = self.constant(r) if isinstance(r, int) else r
+        return self.plus(self.builder.add(array[0], self.builder.mul(number, array[1])), v * VECTOR)
+
+    def store(self, value: Any, at: Any) -> None:
+        self.builder.store(value, _pointer(self.builder, at, value.type)).align = 4
+
+    def splat(self, number: Any) -> Any:
+        """A float32 in every lane."""
+        return _splat(self.builder, self.vector, number)
+
+    def room(self, size: int) -> Any:
+        """The address of so many bytes on the stack."""
+        with self.builder.goto_entry_block():
+            block = self.builder.alloca(ir.ArrayType(ir.IntType(8), size))
+        block.align = 64
+        return self.builder.ptrtoint(block, WORD)
+
+    def read_sums(self, v: int, at: Any, stride: Any) -> None:
+        """A vector's sums of all rows, the first at an address, the others so many bytes from each other."""
+        self._move("tileloadd64", self._sums[v % 2], at, stride)
+
+    def write_sums(self, v: int, at: Any, stride: Any) -> None:
+        self._move("tilestored64", self._sums[v % 2], at, stride)
+
+    def read_values(self, at: Any) -> None:
+        """64 bytes of each row's operands; the first row's are at an address."""
+        self._move("tileloadd64", self._values, at, self.x_row)
+
+    def multiply(self, instruction: str, v: int, at: Any) -> None:
+        """Add the values' products with 16 words of a vector's weights; a group's are at an address."""
+        weights = matrix.WEIGHTS[v % 2]
+        self._move("tileloadd64", weights, self.plus(at, v * VECTOR), self.constant(GROUP))
+        matrix.emit(self.builder, instruction, self._sums[v % 2], self._values, weights)
+
+    def _move(self, name: str, register: int, at: Any, stride: Any) -> None:
+        matrix.emit(self.builder, name, register, _pointer(self.builder, at, ir.IntType(8)), stride)

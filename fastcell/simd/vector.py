@@ -638,15 +638,17 @@ def first_lane(typingctx, vector):
     return vector.dtype(vector), codegen
 
 
-@intrinsic
-def swap_pairs(typingctx, vector):
-    """Lanes 0 and 1 exchanged, 2 and 3, and so on."""
+@intrinsic(prefer_literal=True)
+def reorder(typingctx, vector, order):
+    """Lanes in another order within each few: result k is lane order[k] of them."""
+    few = [one.literal_value for one in order]
 
     def codegen(context, builder, sig, args):
-        order = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [k ^ 1 for k in range(vector.lanes)])
-        return builder.shuffle_vector(args[0], args[0], order)
+        lanes = [k // len(few) * len(few) + few[k % len(few)] for k in range(vector.lanes)]
+        kind = ir.VectorType(ir.IntType(32), vector.lanes)
+        return builder.shuffle_vector(args[0], args[0], ir.Constant(kind, lanes))
 
-    return vector(vector), codegen
+    return vector(vector, order), codegen
 
 
 @intrinsic

@@ -1,0 +1,90 @@
+"""AMX, the matrix unit of some x86-64 CPUs: registers of 16 rows of 64 bytes, and products of whole registers.
+
+    C[m, n] += sum over k of A[m, k] . B[k, n]
+
+A row of A is a row of a batch, in words of 32 bits that hold two values of bfloat16 or four bytes; B has a word of each
+of 16 columns in a row, C a sum of 32 bits. A batch goes through registers of 16 rows, the rows left over through others
+that have as many. A thread tells the unit so by a configuration. Some libraries expect theirs to stay: `begin` keeps it
+and `end` puts it back.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastcell._jit import VECTOR_BITS, features, inline
+from fastcell.simd.vector import INT64, _call, _pointer, load_scalar, store_scalar
+
+ROWS, ROW = 16, 64
+"""Rows of a register, and bytes of each: as many as a vector of 512 bits has."""
+WHOLE, REST, WEIGHTS = (0, 1, 2), (3, 4, 5), (6, 7)
+"""Registers: two for sums and one for values, of 16 rows and of the rows left over; two for weights."""
+ROOM = 128
+"""Bytes that a thread keeps for it."""
+_OWN, _HEIGHTS = 64, 64 + 48
+"""Where `begin` has the thread's own configuration, after the one that it keeps, and the rows of registers in it."""
+_BYTES = 0x0040_0040_0040_0040  # of a row, of four registers
+_SIXTEEN, _ONE = 0x1010_0000_0010_1010, 0x0000_0101_0100_0000  # of `WHOLE` and `WEIGHTS`, of `REST`
+
+
+def has(kind: str) -> bool:
+    """Whether there is a unit that multiplies "bf16" or "int8", and vectors are as wide as its rows."""
+    return VECTOR_BITS == 8 * ROW and {"amx-tile", f"amx-{kind}"} <= features()
+
+
+def emit(builder: Any, name: str, *arguments: Any) -> None:
+    """The code of an instruction; an argument is a register's number or an LLVM value."""
+    values = [ir.Constant(ir.IntType(8), one) if isinstance(one, int) else one for one in arguments]
+    _call(builder, f"llvm.x86.{name}", ir.VoidType(), values)
+
+
+@intrinsic(prefer_literal=True)
+def _configuration(typingctx, name, at):
+    """Write the thread's configuration (sttilecfg), or take what is written for it (ldtilecfg)."""
+
+    def codegen(context, builder, sig, args):
+        emit(builder, name.literal_value, _pointer(builder, args[1], ir.IntType(8)))
+
+    return types.void(name, types.int64), codegen
+
+
+@intrinsic
+def _release(typingctx):
+    """No configuration: the system has no registers to save."""
+
+    def codegen(context, builder, sig, args):
+        emit(builder, "tilerelease")
+
+    return types.void(), codegen
+
+
+@inline
+def begin(unit):
+    """Keep the thread's configuration at an address, where `fit` and `end` find it: of `ROOM` bytes."""
+    _configuration("sttilecfg", unit)
+    for k in range(8):
+        store_scalar(unit + _OWN + 8 * k, np.int64(0))
+    store_scalar(unit + _OWN, np.int64(1))
+    store_scalar(unit + _OWN + 16, np.int64(_BYTES))
+    store_scalar(unit + _OWN + 24, np.int64(_BYTES))
+
+
+@inline
+def fit(unit, count):
+    """Have registers for the rows that `count` leaves over."""
+    heights = np.int64(_SIXTEEN) + max(count % ROWS, 1) * np.int64(_ONE)
+    if load_scalar(unit + _HEIGHTS, INT64) != heights:
+        store_scalar(unit + _HEIGHTS, heights)
+        _configuration("ldtilecfg", unit + _OWN)
+
+
+@inline
+def end(unit):
+    """Put back what `begin` kept."""
+    if load_scalar(unit, INT64) & 0xFF == 0:
+        _release()
+    else:
+        _configuration("ldtilecfg", unit)
