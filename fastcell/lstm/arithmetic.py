@@ -11,7 +11,9 @@ from numba import types
 
 from fastcell._checks import Array
 from fastcell.lstm import bfloat16, floats, int8
+from fastcell.lstm.layout import TILE
 from fastcell.lstm.tile import MatrixTile, Tile
+from fastcell.simd import matrix
 
 
 class Arithmetic(NamedTuple):
@@ -29,6 +31,12 @@ class Arithmetic(NamedTuple):
     multiply: Callable[[Tile], None]
     multiply_matrix: Callable[[MatrixTile], None] | None = None
     """The same with the CPU's matrix unit, if it has one for this arithmetic."""
+    matrix_pays: Any = None
+    """Whether that is faster, for so many rows of so many values."""
+
+    @property
+    def tile_rows(self) -> int:
+        return matrix.ROWS if self.multiply_matrix else TILE
 
 
 ARITHMETICS = {
@@ -40,11 +48,11 @@ ARITHMETICS = {
     ),
     "bfloat16": Arithmetic(
         np.uint16(0), np.float32, bfloat16.pack, bfloat16.operand_bytes, bfloat16.operand, bfloat16.multiply,
-        bfloat16.multiply_matrix if bfloat16.MATRIX else None,
+        bfloat16.multiply_matrix if bfloat16.MATRIX else None, bfloat16.matrix_pays,
     ),
     "int8": Arithmetic(
         np.int8(0), np.float32, int8.pack, int8.operand_bytes, int8.operand, int8.multiply,
-        int8.multiply_matrix if int8.MATRIX else None,
+        int8.multiply_matrix if int8.MATRIX else None, int8.matrix_pays,
     ),
 }  # fmt: skip
 

@@ -31,7 +31,6 @@ from fastcell.lstm.meeting import (
 from fastcell.lstm.products import (
     begin_unit,
     end_unit,
-    fit_unit,
     operand,
     operand_at,
     products,
@@ -168,7 +167,6 @@ def lstm_layer(layer, special, call, begin, last, block, stretch, kind, meeting)
             _make_h_operands(layer, size, room, active, s, kind)
         share = Share(size.groups * rank // many, size.groups * (rank + 1) // many, meeting, many, rank, met)
         w_x = of_layer(layer, "w_x_group")
-        fit_unit(unit, filled)
         products(
             kind, (part_of(layer, "bias") + share.begin * GROUP, NONE),
             (room.gates + share.begin * GROUP, size.gate_row), share.end - share.begin,
@@ -316,7 +314,6 @@ def _step(layer, special, size, room, active, q, gates, share, kind, unit):
     pieces = (share.end - share.begin + many - 1) // many
     group_bytes = of_layer(layer, "w_h_group")
     w_h = part_of(layer, "w_h")
-    fit_unit(unit, active)
     for piece in range(pieces):  # alternate steps visit the groups in opposite order: the cache holds the last ones
         g = share.begin + many * (pieces - 1 - piece if q & 1 else piece)
         wide = min(many, share.end - g)

@@ -28,7 +28,7 @@ TILE = 6 if VECTOR_BITS == 512 else 3
 
 _STATE, _GATES = 1 << 19, 1 << 18  # bytes of scratch a thread spends on a block's states, and on a stretch's gates
 _SCRATCH = 1_900_000  # and at most, where that leaves fewer
-_ROWS = 11 * TILE  # that a block has at most
+_TILES = 11  # that a block has at most
 _SHARED = 3 << 22  # bytes of weights that a core may hope to find in the last cache: larger ones want large blocks
 
 
@@ -39,6 +39,8 @@ class Sizes(NamedTuple):
     hidden: int
     returned: int
     """Values of h that return: H, or P with a projection."""
+    tile: int
+    """Rows of a tile."""
     groups: int
     last: int
     """Vectors that the last group fills: 4, or fewer."""
@@ -54,8 +56,8 @@ class Sizes(NamedTuple):
     p_operand: int
 
 
-def sizes(inputs: int, hidden: int, projection: int, itemsize: int, operand: Any) -> Sizes:
-    """Of a layer; `operand(count)` is how many bytes its arithmetic makes of so many values."""
+def sizes(inputs: int, hidden: int, projection: int, itemsize: int, operand: Any, tile: int = TILE) -> Sizes:
+    """Of a layer; `operand(count)` is how many bytes its arithmetic makes of so many values, tile: its rows."""
     groups = ceil_div(hidden * itemsize, VECTOR)
     p_groups = ceil_div(projection * itemsize, GROUP)
     last = ceil_div(4 * (hidden * itemsize % VECTOR), VECTOR) or 4
@@ -64,7 +66,7 @@ def sizes(inputs: int, hidden: int, projection: int, itemsize: int, operand: Any
     returned = projection or hidden
     operands = operand(inputs), operand(returned), operand(hidden) if projection else 0
     rows = groups * GROUP, groups * VECTOR, h_row
-    return Sizes(inputs, hidden, returned, groups, last, p_groups, p_last, *rows, *operands)
+    return Sizes(inputs, hidden, returned, tile, groups, last, p_groups, p_last, *rows, *operands)
 
 
 # ---- headers ---------------------------------------------------------------------------------------
@@ -181,12 +183,12 @@ def scratch(layers: tuple[Sizes, ...], rows: int, steps: int) -> tuple[int, int,
     operands = max(size.h_operand + size.p_operand for size in layers)
     a_row = 2 * size.h_row + size.c_row + (size.c_row if size.p_groups else 0) + 16 + operands
     weights = size.gate_row * size.returned
-    most = _SCRATCH // (a_row + size.gate_row + 8) if weights > _SHARED else _STATE // a_row
-    block = min(_ROWS, max(most // TILE, 1) * TILE)
+    most, tile = _SCRATCH // (a_row + size.gate_row + 8) if weights > _SHARED else _STATE // a_row, size.tile
+    block = min(_TILES, max(most // tile, 1)) * tile
     block = min(
-        rows, round_up(ceil_div(rows, ceil_div(rows, block)), TILE)
+        rows, round_up(ceil_div(rows, ceil_div(rows, block)), tile)
     )  # equal blocks, each a whole number of tiles
-    stretch = min(max(_GATES // size.gate_row, TILE, block), block * max(steps, 1))
+    stretch = min(max(_GATES // size.gate_row, tile, block), block * max(steps, 1))
     stretch = max(stretch // block, 1) * block
     x_operand = max(size.x_operand for size in layers)
     return block, stretch, 64 + CALL_BYTES + stretch * (size.gate_row + x_operand + 8) + block * (a_row + 8)

@@ -69,7 +69,9 @@ def pack(
     arithmetic, D = ARITHMETICS[lstm.precision], lstm.directions
     number, end = layer * D + direction, suffix(layer, direction)
     inputs = weights["weight_ih" + end].shape[1]
-    size = layout.sizes(inputs, lstm.hidden_size, lstm.proj_size, lstm.dtype.itemsize, arithmetic.operand_bytes)
+    size = layout.sizes(
+        inputs, lstm.hidden_size, lstm.proj_size, lstm.dtype.itemsize, arithmetic.operand_bytes, arithmetic.tile_rows
+    )
     special = codes is not None or lstm.peepholes or lstm.coupled or lstm.clip is not None
     functions = _STANDARD if codes is None else codes
     bounded = float(functions[0, 0] in BOUNDED and functions[2, 0] in BOUNDED)

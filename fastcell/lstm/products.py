@@ -103,7 +103,7 @@ def _multiply_tall(typingctx, kind, start, to, weights, rows_at, there, vectors)
 
 
 def begin_unit(kind, room):
-    """Make the CPU's matrix unit ready: what `fit_unit`, `end_unit` and `products` take; None if there is none.
+    """Make the CPU's matrix unit ready: what `end_unit` and `products` take; None if there is none.
 
     room: the address of `matrix.ROOM` bytes that the caller keeps.
     """
@@ -122,13 +122,6 @@ def _begin_unit(kind, room):
 
 
 @inline
-def fit_unit(unit, count):
-    """Have the unit take so many rows."""
-    if unit is not None:
-        matrix.fit(unit, count)
-
-
-@inline
 def end_unit(unit):
     if unit is not None:
         matrix.end(unit)
@@ -136,7 +129,7 @@ def end_unit(unit):
 
 @intrinsic(prefer_literal=True)
 def _multiply_matrix(typingctx, kind, start, to, group, x, x_row, count, rows, vectors, whole):
-    """`multiply_add` for a group, or its first vectors, and up to 16 rows, all of them where `whole` is literally 1."""
+    """`multiply_add` for a group, or its first vectors, and up to 16 rows; whole: literally 0 for those left over."""
 
     def codegen(context, builder, sig, args):
         arrays = [cgutils.unpack_tuple(builder, part) for part in args[1:3]]
@@ -152,21 +145,32 @@ def _multiply_matrix(typingctx, kind, start, to, group, x, x_row, count, rows, v
     return types.void(kind, start, to, word, word, word, word, word, word, whole), codegen
 
 
+def pays(kind, rows, count):
+    """Whether the matrix unit is faster than vectors for so many rows of `count` values."""
+
+
+@overloaded(pays)
+def _pays(kind, rows, count):
+    return of_kind(kind).matrix_pays
+
+
 @helper
-def _matrix_products(kind, start, to, groups, last, weights, rows, count):
+def _matrix_products(kind, start, to, groups, last, weights, rows, count, unit):
     """`products` by the matrix unit: each row's operands lie as far from the one before."""
+    matrix.fit(unit, count)
     x = load_scalar(rows[0], INT64) + rows[1]
     x_row = load_scalar(rows[0] + 8, INT64) + rows[1] - x if count > 1 else np.int64(0)
+    whole = min(count, matrix.ROWS)
     for g in range(groups):
         group, at = weights[0] + g * weights[1], g * GROUP
         vectors = last if g + 1 == groups else 4
         row = 0
-        while row + matrix.ROWS <= count:
+        while row + whole <= count:
             _multiply_matrix(
                 kind, (start[0] + at + row * start[1], start[1]), (to[0] + at + row * to[1], to[1]), group,
-                x + row * x_row, x_row, weights[2], matrix.ROWS, vectors, 1,
+                x + row * x_row, x_row, weights[2], whole, vectors, 1,
             )  # fmt: skip
-            row += matrix.ROWS
+            row += whole
         if row < count:
             _multiply_matrix(
                 kind, (start[0] + at + row * start[1], start[1]), (to[0] + at + row * to[1], to[1]), group,
@@ -179,10 +183,10 @@ def products(kind, start, to, groups, last, weights, rows, count, unit=None):
     """Add weights times each of `count` rows to `start`, into `to`, for `groups` groups; rows in tiles of equal size.
 
     start, to, weights, rows: as in `multiply_add`. last: how many vectors of the last group are wanted; what comes to
-    stand in its others is nobody's. unit: what `begin_unit` gave, fit for so many rows, or None for vectors alone.
+    stand in its others is nobody's. unit: what `begin_unit` gave, or None for vectors alone.
     """
-    if unit is not None:
-        _matrix_products(kind, start, to, groups, last, weights, rows, count)
+    if unit is not None and pays(kind, count, weights[2]):
+        _matrix_products(kind, start, to, groups, last, weights, rows, count, unit)
         return
     g = 0
     if count == 1:  # two groups at once: a sum need not wait for the one before it
@@ -222,8 +226,8 @@ def products(kind, start, to, groups, last, weights, rows, count, unit=None):
 @inline
 def products_here(kind, start, to, groups, last, weights, rows, count, unit=None):
     """`products` for one group, or for two of one row, which is too short a job to be worth a call."""
-    if unit is not None:
-        _matrix_products(kind, start, to, groups, last, weights, rows, count)
+    if unit is not None and pays(kind, count, weights[2]):
+        _matrix_products(kind, start, to, groups, last, weights, rows, count, unit)
     elif count > 1:
         products(kind, start, to, groups, last, weights, rows, count)
     elif groups == 2:

@@ -117,9 +117,9 @@ class MatrixTile:
     to: the address of the first row's sums, bytes from row to row.  rows: how many there are.
     """
 
-    def __init__(self, builder: Any, registers: tuple[int, int, int], vectors: int, rows: Any) -> None:
+    def __init__(self, builder: Any, registers: tuple[tuple[int, ...], int], vectors: int, rows: Any) -> None:
         self.builder, self.vectors, self.rows = builder, vectors, rows
-        self._sums, self._values = registers[:2], registers[2]
+        self._sums, self._values = registers
         self.x = self.x_row = self.group = self.count = None
         self.start: tuple[Any, Any] = (None, None)
         self.to: tuple[Any, Any] = (None, None)
@@ -128,9 +128,10 @@ class MatrixTile:
     vector = VectorType(types.float32, matrix.ROW // 4)
     sum = _llvm(vector)
 
-    def halves(self) -> Iterator[range]:
-        """The vectors, two at a time: for so many sums there are registers."""
-        yield from (range(v, min(v + 2, self.vectors)) for v in range(0, self.vectors, 2))
+    def turns(self) -> Iterator[range]:
+        """The vectors, as many at a time as there are registers for sums."""
+        many = len(self._sums)
+        yield from (range(v, min(v + many, self.vectors)) for v in range(0, self.vectors, many))
 
     def place(self, array: tuple[Any, Any], v: int, r: Any = 0) -> Any:
         """Where the vector of a sum is."""
@@ -153,10 +154,10 @@ class MatrixTile:
 
     def read_sums(self, v: int, at: Any, stride: Any) -> None:
         """A vector's sums of all rows, the first at an address, the others so many bytes from each other."""
-        self._move("tileloadd64", self._sums[v % 2], at, stride)
+        self._move("tileloadd64", self._sums[v % len(self._sums)], at, stride)
 
     def write_sums(self, v: int, at: Any, stride: Any) -> None:
-        self._move("tilestored64", self._sums[v % 2], at, stride)
+        self._move("tilestored64", self._sums[v % len(self._sums)], at, stride)
 
     def read_values(self, at: Any) -> None:
         """64 bytes of each row's operands; the first row's are at an address."""
@@ -164,9 +165,8 @@ class MatrixTile:
 
     def multiply(self, instruction: str, v: int, at: Any) -> None:
         """Add the values' products with 16 words of a vector's weights; a group's are at an address."""
-        weights = matrix.WEIGHTS[v % 2]
-        self._move("tileloadd64", weights, self.plus(at, v * VECTOR), self.constant(GROUP))
-        matrix.emit(self.builder, instruction, self._sums[v % 2], self._values, weights)
+        self._move("tileloadd64", matrix.WEIGHTS, self.plus(at, v * VECTOR), self.constant(GROUP))
+        matrix.emit(self.builder, instruction, self._sums[v % len(self._sums)], self._values, matrix.WEIGHTS)
 
     def _move(self, name: str, register: int, at: Any, stride: Any) -> None:
         matrix.emit(self.builder, name, register, _pointer(self.builder, at, ir.IntType(8)), stride)

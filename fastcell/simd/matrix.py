@@ -3,9 +3,9 @@
     C[m, n] += sum over k of A[m, k] . B[k, n]
 
 A row of A is a row of a batch, in words of 32 bits that hold two values of bfloat16 or four bytes; B has a word of each
-of 16 columns in a row, C a sum of 32 bits. A batch goes through registers of 16 rows, the rows left over through others
-that have as many. A thread tells the unit so by a configuration. Some libraries expect theirs to stay: `begin` keeps it
-and `end` puts it back.
+of 16 columns in a row, C a sum of 32 bits. A batch goes through registers of 16 rows, or of as many as
+it has, the rows left over through others. A thread tells the unit so by a configuration. Some libraries expect theirs
+to stay: `begin` keeps it and `end` puts it back.
 """
 
 from typing import Any
@@ -20,14 +20,14 @@ from fastcell.simd.vector import INT64, _call, _pointer, load_scalar, store_scal
 
 ROWS, ROW = 16, 64
 """Rows of a register, and bytes of each: as many as a vector of 512 bits has."""
-WHOLE, REST, WEIGHTS = (0, 1, 2), (3, 4, 5), (6, 7)
-"""Registers: two for sums and one for values, of 16 rows and of the rows left over; two for weights."""
+WHOLE, REST, WEIGHTS = ((0, 1, 2, 3), 4), ((6,), 7), 5
+"""Registers for sums and values, of 16 rows or of all there are, and of those left over; one for weights."""
 ROOM = 128
 """Bytes that a thread keeps for it."""
 _OWN, _HEIGHTS = 64, 64 + 48
 """Where `begin` has the thread's own configuration, after the one that it keeps, and the rows of registers in it."""
 _BYTES = 0x0040_0040_0040_0040  # of a row, of four registers
-_SIXTEEN, _ONE = 0x1010_0000_0010_1010, 0x0000_0101_0100_0000  # of `WHOLE` and `WEIGHTS`, of `REST`
+_HEIGHT_WHOLE, _HEIGHT_REST, _HEIGHT_WEIGHTS = 0x01_0101_0101, 0x0101 << 48, 1 << 40  # of a row in each
 
 
 def has(kind: str) -> bool:
@@ -74,8 +74,8 @@ def begin(unit):
 
 @inline
 def fit(unit, count):
-    """Have registers for the rows that `count` leaves over."""
-    heights = np.int64(_SIXTEEN) + max(count % ROWS, 1) * np.int64(_ONE)
+    """Have registers for so many rows."""
+    heights = min(count, ROWS) * _HEIGHT_WHOLE + max(count % ROWS, 1) * _HEIGHT_REST + ROWS * _HEIGHT_WEIGHTS
     if load_scalar(unit + _HEIGHTS, INT64) != heights:
         store_scalar(unit + _HEIGHTS, heights)
         _configuration("ldtilecfg", unit + _OWN)
@@ -83,7 +83,9 @@ def fit(unit, count):
 
 @inline
 def end(unit):
-    """Put back what `begin` kept."""
+    """Put back what `begin` kept, if `fit` was called."""
+    if load_scalar(unit + _HEIGHTS, INT64) == 0:
+        return
     if load_scalar(unit, INT64) & 0xFF == 0:
         _release()
     else:
