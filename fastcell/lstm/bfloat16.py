@@ -38,9 +38,7 @@ BLOCK = 32
 """Inputs whose products are summed before they are added."""
 MATRIX = matrix.has("bf16")
 DOT = "avx512bf16" in features() and not MATRIX
-"""Which instructions multiply bfloat16."""
-PAIRS = MATRIX or DOT
-"""Operands are then pairs of bfloat16, else floats that hold rounded values."""
+"""Which instructions multiply bfloat16: operands are then pairs of them, else floats that hold rounded values."""
 TOGETHER = BLOCK if MATRIX else 4 if DOT else 2
 """Inputs of which there are always so many, zeros where they are not."""
 ORDER = (2, 0, 3, 1) if DOT else (0, 1, 2, 3)
@@ -66,7 +64,7 @@ def pack(weights: Array, scales: Array | None) -> Array:
 
 def operand_bytes(count: int) -> int:
     """Of a row, padded to whole vectors of floats."""
-    return round_up(count, max(TOGETHER, LANES)) * (2 if PAIRS else 4)
+    return round_up(count, max(TOGETHER, LANES)) * (2 if MATRIX or DOT else 4)
 
 
 @helper
@@ -83,7 +81,7 @@ def operand(kind, source, to, count, floor):
         left = count - k
         x = load(source + 4 * k, FLOAT32) if left >= LANES else load_first(source + 4 * k, FLOAT32, left)
         word = _rounded(x)
-        if PAIRS:
+        if MATRIX or DOT:
             store(to + 2 * k, reorder(convert(word >> 16, INT16), ORDER))
         else:
             store(to + 4 * k, bits(word & -65536))
@@ -145,11 +143,7 @@ def _plain(tile: Tile, sums: dict[Any, Any], first: Any, turn: Any, odd: int) ->
     word = builder.add(builder.udiv(first, tile.constant(2)), turn)
 
     def value(r: int) -> Any:
-        if not PAIRS:
-            return tile.broadcast(tile.plus(tile.plus(tile.x[r], word, 8), 4 * odd), types.float32)
-        pair = tile.broadcast(tile.plus(tile.x[r], word, 4), types.int32)
-        half = builder.and_(pair, upper) if odd else builder.shl(pair, ir.Constant(kind, [16] * LANES))
-        return builder.bitcast(half, tile.sum)
+        return tile.broadcast(tile.plus(tile.plus(tile.x[r], word, 8), 4 * odd), types.float32)
 
     def weight(v: int) -> Any:
         loaded = tile.load(tile.gate(v, word, first=2 * odd - 2), kind, 2)
@@ -159,20 +153,14 @@ def _plain(tile: Tile, sums: dict[Any, Any], first: Any, turn: Any, odd: int) ->
         builder.store(tile.fma(w, x, builder.load(sums[r, v])), sums[r, v])
 
 
-def matrix_pays(kind, rows, count):
-    """Always: it reads weights as fast for one row as they come."""
-    return True
-
-
 def multiply_matrix(tile: MatrixTile) -> None:
     """A block of inputs an instruction."""
     blocks = tile.builder.udiv(tile.plus(tile.count, BLOCK - 1), tile.constant(BLOCK))
-    for vectors in tile.turns():
-        for v in vectors:
-            tile.read_sums(v, tile.place(tile.start, v), tile.start[1])
-        with tile.loop(blocks) as block:
-            tile.read_values(tile.plus(tile.x, block, matrix.ROW))
-            for v in vectors:
-                tile.multiply("tdpbf16ps", v, tile.plus(tile.group, block, matrix.ROWS * GROUP))
-        for v in vectors:
-            tile.write_sums(v, tile.place(tile.to, v), tile.to[1])
+    for v in range(tile.vectors):
+        tile.read_sums(v, tile.place(tile.start, v), tile.start[1])
+    with tile.loop(blocks) as block:
+        tile.read_values(tile.plus(tile.x, block, matrix.ROW))
+        for v in range(tile.vectors):
+            tile.multiply("tdpbf16ps", v, tile.plus(tile.group, block, matrix.ROWS * GROUP))
+    for v in range(tile.vectors):
+        tile.write_sums(v, tile.place(tile.to, v), tile.to[1])

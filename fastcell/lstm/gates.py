@@ -2,7 +2,14 @@
 
 from fastcell._jit import helper, inline
 from fastcell.lstm.layout import VECTOR, of_layer, part_of
-from fastcell.simd.activations import activate, sigmoid, sigmoid_parts, tanh_parts
+from fastcell.simd.activations import (
+    activate,
+    rough_sigmoid_part,
+    rough_tanh_parts,
+    sigmoid,
+    sigmoid_parts,
+    tanh_parts,
+)
 from fastcell.simd.tiles import load_rows, store_rows
 from fastcell.simd.vector import FLOAT64, fma, load, load_scalar, select, store
 
@@ -31,8 +38,13 @@ def activation(x, activations, which):
 
 
 @inline
-def _plain(i, f, g, o, c):
+def _plain(i, f, g, o, c, rough):
     """The new c and h."""
+    if rough is not None:
+        g, g_part = rough_tanh_parts(g)
+        c = fma(1.0 / rough_sigmoid_part(f), c, g / (rough_sigmoid_part(i) * g_part))
+        h, h_part = rough_tanh_parts(c)
+        return c, h / (rough_sigmoid_part(o) * h_part)
     (i, i_part), (g, g_part) = sigmoid_parts(i), tanh_parts(g)
     c = fma(sigmoid(f), c, (i * g) / (i_part * g_part))
     (o, o_part), (h, h_part) = sigmoid_parts(o), tanh_parts(c)
@@ -54,7 +66,7 @@ def _special(i, f, g, o, c, special, p_i, p_f, p_o):
 
 
 @helper
-def _advance_shared(gates, c, h, count, vectors, unit, special, like):
+def _advance_shared(gates, c, h, count, vectors, unit, special, like, rough):
     """`advance` for a group of one or two vectors: four or two rows at once."""
     (at, row), (c_at, c_row), (h_at, h_row) = gates, c, h
     v, rows = vectors * (VECTOR // 4), 4 if vectors == 1 else 2
@@ -63,7 +75,7 @@ def _advance_shared(gates, c, h, count, vectors, unit, special, like):
         g, o = load_rows(at + 2 * v, row, count, vectors, like), load_rows(at + 3 * v, row, count, vectors, like)
         before = load_rows(c_at, c_row, count, vectors, like)
         if special is None:
-            after, out = _plain(i, f, g, o, before)
+            after, out = _plain(i, f, g, o, before, rough)
         else:
             _, peephole, _, _ = special
             p = peephole + unit * 3 * VECTOR if peephole != 0 else at
@@ -77,21 +89,22 @@ def _advance_shared(gates, c, h, count, vectors, unit, special, like):
 
 
 @inline
-def advance(gates, c, h, count, vectors, unit, special, like):
+def advance(gates, c, h, count, vectors, unit, special, like, rough):
     """c = f * c + i * g and h = o * tanh(c), for a group's units in `count` rows.
 
     gates, c, h: address of the first row's, bytes from row to row.  vectors: that the four gates fill. Of one or two
-    no more is read or written than the units have; of three or four, whole vectors of each.
+    no more is read or written than the units have; of three or four, whole vectors of each.  rough: None where sums
+    deserve activations exact to some ulp.
     """
     if vectors < 3:
-        _advance_shared(gates, c, h, count, vectors, unit, special, like)
+        _advance_shared(gates, c, h, count, vectors, unit, special, like, rough)
         return
     v = vectors * (VECTOR // 4)
     for r in range(count):
         at, c_at = gates[0] + r * gates[1], c[0] + r * c[1]
         i, f, g, o = load(at, like), load(at + v, like), load(at + 2 * v, like), load(at + 3 * v, like)
         if special is None:
-            after, out = _plain(i, f, g, o, load(c_at, like))
+            after, out = _plain(i, f, g, o, load(c_at, like), rough)
         else:
             _, peephole, _, _ = special
             p = peephole + unit * 3 * VECTOR if peephole != 0 else at

@@ -45,6 +45,8 @@ NATIVE = "avx512vnni" in features() or ("avxvnni" in features() and VECTOR_BITS 
 MATRIX = NATIVE and matrix.has("int8")
 TOGETHER = 4 if NATIVE else 2
 """Inputs that one instruction multiplies and adds."""
+MATRIX_FROM = 6, BLOCK
+"""Rows, and values of each, from which the matrix unit is faster: what comes from it goes through memory."""
 _PADDED = matrix.ROW if MATRIX else TOGETHER
 """Inputs of which there are always so many, of weight zero where they are not."""
 _STEP = GROUP if NATIVE else GROUP // 2
@@ -171,11 +173,6 @@ def _dot(builder: Any, total: Any, value: Any, weight: Any) -> Any:
     return builder.add(total, builder.add(even, odd))
 
 
-def matrix_pays(kind, rows, count):
-    """From some rows of a whole block on: what comes from the unit goes through memory."""
-    return rows >= 6 and count >= BLOCK
-
-
 def multiply_matrix(tile: MatrixTile) -> None:
     """Some blocks of inputs a turn: their int32 sums, written beside, then one fma for each into each float32 sum."""
     builder, whole = tile.builder, ir.VectorType(ir.IntType(32), LANES)
@@ -194,16 +191,15 @@ def multiply_matrix(tile: MatrixTile) -> None:
             left = builder.select(builder.icmp_signed("<", left, tile.constant(BLOCK)), left, tile.constant(BLOCK))
             parts = builder.udiv(tile.plus(left, matrix.ROW - 1), tile.constant(matrix.ROW))
             at, values = tile.plus(group, block, _BLOCK_BYTES), tile.plus(builder.add(tile.x, first), _HEAD)
-            for vectors in tile.turns():
-                for v in vectors:
-                    tile.read_sums(v, tile.plus(at, GROUP + v * VECTOR), tile.constant(0))
-                with tile.loop(parts) as part:
-                    tile.read_values(tile.plus(values, part, matrix.ROW))
-                    for v in vectors:
-                        tile.multiply("tdpbusd", v, tile.plus(tile.plus(at, _FRONT), part, matrix.ROWS * GROUP))
-                for v in vectors:
-                    to = tile.plus(tile.plus(beside, block, matrix.ROWS * GROUP), v * VECTOR)
-                    tile.write_sums(v, to, tile.constant(GROUP))
+            for v in range(tile.vectors):
+                tile.read_sums(v, tile.plus(at, GROUP + v * VECTOR), tile.constant(0))
+            with tile.loop(parts) as part:
+                tile.read_values(tile.plus(values, part, matrix.ROW))
+                for v in range(tile.vectors):
+                    tile.multiply("tdpbusd", v, tile.plus(tile.plus(at, _FRONT), part, matrix.ROWS * GROUP))
+            for v in range(tile.vectors):
+                to = tile.plus(tile.plus(beside, block, matrix.ROWS * GROUP), v * VECTOR)
+                tile.write_sums(v, to, tile.constant(GROUP))
         again = builder.icmp_signed("!=", turn, tile.constant(0))
         before = [builder.select(again, *both) for both in zip(tile.to, tile.start, strict=True)]
         with tile.loop(tile.rows) as r:

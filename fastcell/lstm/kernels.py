@@ -35,6 +35,7 @@ from fastcell.lstm.products import (
     operand_at,
     products,
     products_here,
+    rough_of,
     sums_of,
 )
 from fastcell.simd.matrix import ROOM
@@ -131,7 +132,7 @@ def lstm_layer(layer, special, call, begin, last, block, stretch, kind, meeting)
         rank = enter(meeting)
         if rank == 0:
             return
-    unit = begin_unit(kind, np.int64(scratch(ROOM)))
+    unit = begin_unit(kind, np.int64(scratch(ROOM)), 1)
     while True:
         if call == 0:
             word = wait_for_call(meeting, rank, word)
@@ -306,7 +307,7 @@ def _gather(layer, call, size, room, first, active, s, end, kind, meeting):
 @inline
 def _step(layer, special, size, room, active, q, gates, share, kind, unit):
     """The q-th step of the first `active` rows, to whose gates x's products are summed: a share of the new c and h."""
-    like, more = sums_of(kind), None if special is None else special_of(layer)
+    like, rough, more = sums_of(kind), rough_of(kind), None if special is None else special_of(layer)
     old, new = (room.flip, NONE) if q & 1 else (NONE, room.flip)
     h_new, h_new_row = (room.h + new, size.h_row) if size.p_groups == 0 else (room.full, size.c_row)
     rows = room.h_table, old if size.h_operand == 0 else NONE
@@ -325,6 +326,7 @@ def _step(layer, special, size, room, active, q, gates, share, kind, unit):
             advance(
                 (gates + k * GROUP, size.gate_row), (room.c + k * VECTOR, size.c_row), (h_new + k * VECTOR, h_new_row),
                 active, last if k + 1 == g + wide else 4, k, more, like,
+                rough,
             )  # fmt: skip
     if size.p_groups != 0:
         if size.p_operand != 0:

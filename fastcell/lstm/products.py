@@ -9,7 +9,7 @@ from numba.np.numpy_support import from_dtype
 
 from fastcell._jit import helper, inline, overloaded
 from fastcell.lstm.arithmetic import of_kind
-from fastcell.lstm.layout import GROUP, TILE
+from fastcell.lstm.layout import GROUP, TILE, VECTOR
 from fastcell.lstm.tile import MatrixTile, Tile
 from fastcell.simd import matrix
 from fastcell.simd.vector import INT64, _element, load_scalar
@@ -45,9 +45,22 @@ def sums_of(typingctx, kind):
     return dtype(kind), codegen
 
 
+@intrinsic
+def rough_of(typingctx, kind):
+    """None where an arithmetic's sums deserve exact activations, else True: code for the others is not compiled."""
+    exact = of_kind(kind).exact
+
+    def codegen(context, builder, sig, args):
+        return context.get_dummy_value() if exact else ir.Constant(ir.IntType(1), 1)
+
+    return (types.none if exact else types.boolean)(kind), codegen
+
+
 def _emit(builder, kind, args, rows, vectors):
     """The code of a tile; args: those of `multiply_add`."""
     arithmetic = of_kind(kind)
+    if arithmetic.multiply is None:
+        return
     (start, start_row), (to, to_row), (w, w_group, count), (table, offset) = (
         cgutils.unpack_tuple(builder, part) for part in args[1:5]
     )
@@ -102,23 +115,23 @@ def _multiply_tall(typingctx, kind, start, to, weights, rows_at, there, vectors)
     return types.void(kind, start, to, weights, rows_at, types.int64, types.int64), codegen
 
 
-def begin_unit(kind, room):
-    """Make the CPU's matrix unit ready: what `end_unit` and `products` take; None if there is none.
+@intrinsic(prefer_literal=True)
+def begin_unit(typingctx, kind, room, always):
+    """Make the CPU's matrix unit ready: what `end_unit` and `products` take, None if it has none for this arithmetic.
 
-    room: the address of `matrix.ROOM` bytes that the caller keeps.
+    room: the address of `matrix.ROOM` bytes that the caller keeps.  always: literally 0 where calls are short, and
+    vectors should do what they can.
     """
+    arithmetic = of_kind(kind)
+    used = arithmetic.multiply_matrix and (always.literal_value or arithmetic.multiply is None)
 
+    def codegen(context, builder, sig, args):
+        if not used:
+            return context.get_dummy_value()
+        matrix.begin(builder, args[1])
+        return args[1]
 
-@overloaded(begin_unit)
-def _begin_unit(kind, room):
-    if of_kind(kind).multiply_matrix is None:
-        return lambda kind, room: None
-
-    def begin(kind, room):
-        matrix.begin(room)
-        return room
-
-    return begin
+    return (types.int64 if used else types.none)(kind, types.int64, always), codegen
 
 
 @inline
@@ -127,67 +140,80 @@ def end_unit(unit):
         matrix.end(unit)
 
 
-@intrinsic(prefer_literal=True)
-def _multiply_matrix(typingctx, kind, start, to, group, x, x_row, count, rows, vectors, whole):
-    """`multiply_add` for a group, or its first vectors, and up to 16 rows; whole: literally 0 for those left over."""
+@intrinsic
+def _pays(typingctx, kind, rows, count):
+    """Whether the unit is faster than vectors for so many rows of `count` values."""
 
     def codegen(context, builder, sig, args):
-        arrays = [cgutils.unpack_tuple(builder, part) for part in args[1:3]]
-        for many in range(1, 5):
-            with builder.if_then(builder.icmp_signed("==", args[8], ir.Constant(args[8].type, many))):
-                registers = matrix.WHOLE if whole.literal_value else matrix.REST
-                tile = MatrixTile(builder, registers, many, args[7])
-                tile.start, tile.to = arrays
-                tile.group, tile.x, tile.x_row, tile.count = args[3:7]
-                of_kind(kind).multiply_matrix(tile)
+        least = of_kind(kind).matrix_from
+        return builder.and_(*(
+            builder.icmp_signed(">=", many, ir.Constant(many.type, few))
+            for many, few in zip(args[1:], least, strict=True)
+        ))  # fmt: skip
+
+    return types.boolean(kind, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _alone(typingctx, kind):
+    """Whether vectors do nothing of this arithmetic: a constant, so that the unit's code for it is not compiled."""
+    alone = of_kind(kind).multiply is None
+    return types.boolean(kind), lambda context, builder, sig, args: ir.Constant(ir.IntType(1), alone)
+
+
+@intrinsic(prefer_literal=True)
+def _multiply_matrix(typingctx, kind, start, to, group, x, count, rows, vectors, whole):
+    """`multiply_add` for up to 16 rows, whose operands lie as far apart as x says, and 4 or 1 vectors.
+
+    whole: literally 0 for rows that are left over; vectors: a literal, too.
+    """
+
+    def codegen(context, builder, sig, args):
+        registers = matrix.WHOLE if whole.literal_value else matrix.REST
+        tile = MatrixTile(builder, registers, vectors.literal_value, args[6])
+        tile.start, tile.to, (tile.x, tile.x_row) = (cgutils.unpack_tuple(builder, args[k]) for k in (1, 2, 4))
+        tile.group, tile.count = args[3], args[5]
+        of_kind(kind).multiply_matrix(tile)
 
     word = types.int64
-    return types.void(kind, start, to, word, word, word, word, word, word, whole), codegen
-
-
-def pays(kind, rows, count):
-    """Whether the matrix unit is faster than vectors for so many rows of `count` values."""
-
-
-@overloaded(pays)
-def _pays(kind, rows, count):
-    return of_kind(kind).matrix_pays
+    return types.void(kind, start, to, word, x, word, word, vectors, whole), codegen
 
 
 @helper
-def _matrix_products(kind, start, to, groups, last, weights, rows, count, unit):
-    """`products` by the matrix unit: each row's operands lie as far from the one before."""
+def _by_matrix(kind, start, to, groups, last, weights, rows, count, unit):
+    """`products` by the matrix unit: each row's operands lie as far from the one before.
+
+    Returns how many rows and groups are done: all, or what fills its registers where vectors are there for the others.
+    """
     matrix.fit(unit, count)
     x = load_scalar(rows[0], INT64) + rows[1]
     x_row = load_scalar(rows[0] + 8, INT64) + rows[1] - x if count > 1 else np.int64(0)
-    whole = min(count, matrix.ROWS)
+    whole, alone = min(count, matrix.ROWS), _alone(kind)
+    if not alone:
+        count, groups = count // whole * whole, groups if last == 4 else groups - 1
     for g in range(groups):
-        group, at = weights[0] + g * weights[1], g * GROUP
-        vectors = last if g + 1 == groups else 4
+        group = weights[0] + g * weights[1]
+        vectors = last if alone and g + 1 == groups else 4
         row = 0
-        while row + whole <= count:
-            _multiply_matrix(
-                kind, (start[0] + at + row * start[1], start[1]), (to[0] + at + row * to[1], to[1]), group,
-                x + row * x_row, x_row, weights[2], whole, vectors, 1,
-            )  # fmt: skip
+        while row < count:
+            here = (start[0] + g * GROUP + row * start[1], start[1]), (to[0] + g * GROUP + row * to[1], to[1])
+            x_here, left = (x + row * x_row, x_row), count - row
+            if left >= whole and vectors == 4:
+                _multiply_matrix(kind, here[0], here[1], group, x_here, weights[2], whole, 4, 1)
+            elif alone:
+                for v in range(0, vectors * VECTOR, VECTOR):
+                    one = (here[0][0] + v, start[1]), (here[1][0] + v, to[1])
+                    if left >= whole:
+                        _multiply_matrix(kind, one[0], one[1], group + v, x_here, weights[2], whole, 1, 1)
+                    else:
+                        _multiply_matrix(kind, one[0], one[1], group + v, x_here, weights[2], left, 1, 0)
             row += whole
-        if row < count:
-            _multiply_matrix(
-                kind, (start[0] + at + row * start[1], start[1]), (to[0] + at + row * to[1], to[1]), group,
-                x + row * x_row, x_row, weights[2], count - row, vectors, 0,
-            )  # fmt: skip
+    return count, groups
 
 
 @helper
-def products(kind, start, to, groups, last, weights, rows, count, unit=None):
-    """Add weights times each of `count` rows to `start`, into `to`, for `groups` groups; rows in tiles of equal size.
-
-    start, to, weights, rows: as in `multiply_add`. last: how many vectors of the last group are wanted; what comes to
-    stand in its others is nobody's. unit: what `begin_unit` gave, or None for vectors alone.
-    """
-    if unit is not None and pays(kind, count, weights[2]):
-        _matrix_products(kind, start, to, groups, last, weights, rows, count, unit)
-        return
+def _by_vectors(kind, start, to, groups, last, weights, rows, count):
+    """`products` by vectors; rows in tiles of equal size."""
     g = 0
     if count == 1:  # two groups at once: a sum need not wait for the one before it
         while g + 2 <= groups:
@@ -223,13 +249,34 @@ def products(kind, start, to, groups, last, weights, rows, count, unit=None):
         g += 1
 
 
+@helper
+def products(kind, start, to, groups, last, weights, rows, count, unit=None):
+    """Add weights times each of `count` rows to `start`, into `to`, for `groups` groups.
+
+    start, to, weights, rows: as in `multiply_add`. last: how many vectors of the last group are wanted; what comes to
+    stand in its others is nobody's. unit: what `begin_unit` gave, or None for vectors alone.
+    """
+    if unit is None or not _pays(kind, count, weights[2]):
+        _by_vectors(kind, start, to, groups, last, weights, rows, count)
+        return
+    row, g = _by_matrix(kind, start, to, groups, last, weights, rows, count, unit)
+    if row < count:
+        _by_vectors(
+            kind, (start[0] + row * start[1], start[1]), (to[0] + row * to[1], to[1]), g, 4, weights,
+            (rows[0] + row * 8, rows[1]), count - row,
+        )  # fmt: skip
+    if g < groups:
+        _by_vectors(
+            kind, (start[0] + g * GROUP, start[1]), (to[0] + g * GROUP, to[1]), groups - g, last,
+            (weights[0] + g * weights[1], weights[1], weights[2]), rows, count,
+        )  # fmt: skip
+
+
 @inline
 def products_here(kind, start, to, groups, last, weights, rows, count, unit=None):
     """`products` for one group, or for two of one row, which is too short a job to be worth a call."""
-    if unit is not None and pays(kind, count, weights[2]):
-        _matrix_products(kind, start, to, groups, last, weights, rows, count, unit)
-    elif count > 1:
-        products(kind, start, to, groups, last, weights, rows, count)
+    if unit is not None or count > 1:
+        products(kind, start, to, groups, last, weights, rows, count, unit)
     elif groups == 2:
         multiply_add(kind, start, to, weights, rows, count, 1, 8)
     else:

@@ -111,10 +111,10 @@ class Tile:
 
 
 class MatrixTile:
-    """What an arithmetic needs to write the products of up to 16 rows and a group as the matrix unit's code.
+    """What an arithmetic needs to write the products of up to 16 rows and some vectors as the matrix unit's code.
 
-    count: values of a row.  x: the address of the first row's operands.  group: that of the group's weights.  start,
-    to: the address of the first row's sums, bytes from row to row.  rows: how many there are.
+    count: values of a row.  x: the address of the first row's operands.  group: that of the first vector's weights.
+    start, to: the address of the first row's sums, bytes from row to row.  rows: how many there are.
     """
 
     def __init__(self, builder: Any, registers: tuple[tuple[int, ...], int], vectors: int, rows: Any) -> None:
@@ -127,11 +127,6 @@ class MatrixTile:
     constant, plus, loop, load, fma = Tile.constant, Tile.plus, Tile.loop, Tile.load, Tile.fma
     vector = VectorType(types.float32, matrix.ROW // 4)
     sum = _llvm(vector)
-
-    def turns(self) -> Iterator[range]:
-        """The vectors, as many at a time as there are registers for sums."""
-        many = len(self._sums)
-        yield from (range(v, min(v + many, self.vectors)) for v in range(0, self.vectors, many))
 
     def place(self, array: tuple[Any, Any], v: int, r: Any = 0) -> Any:
         """Where the vector of a sum is."""
@@ -154,10 +149,10 @@ class MatrixTile:
 
     def read_sums(self, v: int, at: Any, stride: Any) -> None:
         """A vector's sums of all rows, the first at an address, the others so many bytes from each other."""
-        self._move("tileloadd64", self._sums[v % len(self._sums)], at, stride)
+        self._move("tileloadd64", self._sums[v], at, stride)
 
     def write_sums(self, v: int, at: Any, stride: Any) -> None:
-        self._move("tilestored64", self._sums[v % len(self._sums)], at, stride)
+        self._move("tilestored64", self._sums[v], at, stride)
 
     def read_values(self, at: Any) -> None:
         """64 bytes of each row's operands; the first row's are at an address."""
@@ -166,7 +161,7 @@ class MatrixTile:
     def multiply(self, instruction: str, v: int, at: Any) -> None:
         """Add the values' products with 16 words of a vector's weights; a group's are at an address."""
         self._move("tileloadd64", matrix.WEIGHTS, self.plus(at, v * VECTOR), self.constant(GROUP))
-        matrix.emit(self.builder, instruction, self._sums[v % len(self._sums)], self._values, matrix.WEIGHTS)
+        matrix.emit(self.builder, instruction, self._sums[v], self._values, matrix.WEIGHTS)
 
     def _move(self, name: str, register: int, at: Any, stride: Any) -> None:
         matrix.emit(self.builder, name, register, _pointer(self.builder, at, ir.IntType(8)), stride)

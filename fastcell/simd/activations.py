@@ -19,6 +19,8 @@ _EXP_DOUBLE = (
     0.00019841269863053618, 2.4801521295954376e-05, 2.7557268459997064e-06, 2.7620088445409746e-07,
     2.510038549551032e-08,
 )  # fmt: skip
+# 2**r for |r| <= 1/2, of least relative error, 2.8e-6, exact at 0
+_POWER_ROUGH = (1.0, 0.6931243538856506, 0.24024145305156708, 0.05590597167611122, 0.009581047110259533)
 _LOG_SINGLE = tuple(2 / (2 * k + 1) for k in range(8))  # log((1 + u) / (1 - u)) / u, in u * u
 _LOG_DOUBLE = tuple(2 / (2 * k + 1) for k in range(18))
 
@@ -118,6 +120,30 @@ def tanh_parts(x):
     n, q = _split(select(a < -44.0, -44.0, a))
     power = _power(n)
     return _with_sign(fma(-power, q, 1.0 - power), x), fma(power, q, 1.0 + power)
+
+
+@inline
+def _rough_exp(x, factor, limit):
+    """exp(-factor * x) of floats as two factors, the second a power of two; x is held to [-limit, limit]."""
+    x = select(x < -limit, -limit, x)
+    x = select(x > limit, limit, x)
+    rounded = fma(x, -factor * _LOG2E, _ROUND_SINGLE)
+    r = fma(x, -factor * _LOG2E, _ROUND_SINGLE - rounded)
+    return polynomial(r, _POWER_ROUGH), _power(bits(rounded))
+
+
+@inline
+def rough_sigmoid_part(x):
+    """The denominator of which sigmoid(x) is the reciprocal, within 1e-6: for sums that are no better than that."""
+    e, power = _rough_exp(x, 1.0, 40.0)
+    return fma(e, power, 1.0)
+
+
+@inline
+def rough_tanh_parts(x):
+    """tanh(x) as a numerator and a denominator, within 2e-6."""
+    e, power = _rough_exp(x, 2.0, 20.0)
+    return fma(-e, power, 1.0), fma(e, power, 1.0)
 
 
 @inline

@@ -10,7 +10,6 @@ to stay: `begin` keeps it and `end` puts it back.
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -61,15 +60,13 @@ def _release(typingctx):
     return types.void(), codegen
 
 
-@inline
-def begin(unit):
-    """Keep the thread's configuration at an address, where `fit` and `end` find it: of `ROOM` bytes."""
-    _configuration("sttilecfg", unit)
-    for k in range(8):
-        store_scalar(unit + _OWN + 8 * k, np.int64(0))
-    store_scalar(unit + _OWN, np.int64(1))
-    store_scalar(unit + _OWN + 16, np.int64(_BYTES))
-    store_scalar(unit + _OWN + 24, np.int64(_BYTES))
+def begin(builder: Any, unit: Any) -> None:
+    """The code that keeps the thread's configuration at an address, where `fit` and `end` find it: of `ROOM` bytes."""
+    emit(builder, "sttilecfg", _pointer(builder, unit, ir.IntType(8)))
+    for k, number in enumerate((1, 0, _BYTES, _BYTES, 0, 0, 0, 0)):
+        word = ir.Constant(ir.IntType(64), number)
+        at = builder.add(unit, ir.Constant(unit.type, _OWN + 8 * k))
+        builder.store(word, _pointer(builder, at, word.type))
 
 
 @inline

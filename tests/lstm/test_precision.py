@@ -24,7 +24,7 @@ OPTIONS = {
     "reverse": {"reverse": True},
     "initial state": {"initial_state": (np.full((1, 7), 0.3), np.full((1, 7), -0.4))},
 }
-ONE_STEP = 2e-6  # float32 sums of some hundred products of size 1, in another order
+ONE_STEP = 4e-6  # float32 sums of some hundred products of size 1, in another order, and activations within 2e-6
 WHOLE = {"bfloat16": 2e-3, "int8": 8e-3}
 """A rounding that tips moves an operand by 2**-8 of itself, or by 1 / 127 of the row's largest."""
 
@@ -54,7 +54,8 @@ def test_sizes_around_pairs_blocks_and_vectors(I, H, P, precision):
     for B in (1, 2, 7):
         x, state = lstms.normal((1, B, I), seed=B), (lstms.normal((1, B, P or H)), lstms.normal((1, B, H)))
         for got, want in zip((*lstm(x, state)[1],), lstms.by_oracle(lstm, x, state)[1:], strict=True):
-            np.testing.assert_allclose(got, want, rtol=0, atol=4e-6)  # up to 300 products
+            # up to 300 products; a rounding of h before its projection may tip
+            np.testing.assert_allclose(got, want, rtol=0, atol=WHOLE[precision] if P else 6e-6)
 
 
 @pytest.mark.parametrize("precision", LOW)
@@ -108,7 +109,7 @@ DIGEST = """
 import hashlib
 import numpy as np
 import fastcell as fc
-x = np.random.default_rng(0).standard_normal((5, 4, 140)).astype("f")
+x = np.random.default_rng(0).standard_normal((3, 23, 140)).astype("f")
 total = hashlib.sha256()
 for precision in ("bfloat16", "int8"):
     for options in ({}, {"proj_size": 6}):
@@ -127,10 +128,13 @@ def test_the_same_bits_at_every_vector_width():
     assert len(found["128"]) == 64
 
 
+MATRIX, OWN = "amx-tile,amx-bf16,amx-int8", "avx512bf16,avx512vnni,avxvnni"
+
+
 def test_the_same_bits_without_the_cpus_own_instructions():
-    without = ",".join(sorted({"avx512bf16", "avx512vnni", "avxvnni"}))
-    runs = [processes.python("-c", DIGEST, **setting) for setting in ({}, {"FASTCELL_WITHOUT": without})]
-    assert runs[0].stdout == runs[1].stdout
+    settings = ({}, {"FASTCELL_WITHOUT": MATRIX}, {"FASTCELL_WITHOUT": f"{MATRIX},{OWN}"})
+    runs = [processes.python("-c", DIGEST, **setting) for setting in settings]
+    assert len({run.stdout for run in runs}) == 1
     assert len(runs[0].stdout.strip()) == 64
 
 
@@ -165,8 +169,9 @@ def test_a_trace_shows_the_same_numbers(precision):
     trace = lstm.trace(x, layer=1)
     np.testing.assert_array_equal(trace.h, lstm(x)[0])
     c = np.concatenate([np.zeros((1, 3, 6)), trace.c[:-1]])
-    np.testing.assert_allclose(trace.f * c + trace.i * trace.g, trace.c, rtol=0, atol=1e-6)  # float32, rounded twice
-    np.testing.assert_allclose(trace.o * np.tanh(trace.c), trace.h, rtol=0, atol=1e-6)
+    # the trace's gates are exact, those of the pass within 2e-6 each
+    np.testing.assert_allclose(trace.f * c + trace.i * trace.g, trace.c, rtol=0, atol=5e-6)
+    np.testing.assert_allclose(trace.o * np.tanh(trace.c), trace.h, rtol=0, atol=4e-6)
 
 
 def test_rounding_to_bfloat16():

@@ -11,6 +11,7 @@ TELL = "from fastcell import _jit; print(_jit.VECTOR_BITS, *sorted(_jit.features
 HOST = llvm.get_host_cpu_features()
 AVX2 = {"avx", "avx2", "fma"}
 AVX512 = AVX2 | {"avx512f", "avx512bw"}
+TILES = {"amx-tile", "amx-int8"}
 
 x86 = pytest.mark.skipif(not llvm.get_process_triple().startswith("x86_64"), reason="features of x86")
 
@@ -48,6 +49,7 @@ def afresh(monkeypatch):
         ("znver3", "", 256, AVX2),
         ("znver4", "", 512, AVX512 | {"avx512bf16", "avx512vnni"}),
         ("sapphirerapids", "", 512, AVX512 | {"avx512bf16", "avx512vnni", "avxvnni"}),
+        ("sapphirerapids", "+amx-tile,+amx-int8", 512, AVX512 | {"avx512bf16", "avx512vnni", "avxvnni"} | TILES),
         ("znver4", "-avx512f", 256, AVX2),
         ("znver4", "-avx512bf16", 512, AVX512 | {"avx512vnni"}),
         ("znver4", "-avx2", 128, {"avx", "fma"}),
@@ -56,6 +58,7 @@ def afresh(monkeypatch):
     ],
 )
 def test_a_named_cpu(afresh, monkeypatch, cpu, changes, bits, features):
+    monkeypatch.setattr(_machine, "_tiles_allowed", lambda: True)
     monkeypatch.setattr(config, "CPU_NAME", cpu)
     monkeypatch.setattr(config, "CPU_FEATURES", changes)
     assert _jit.features() == features
@@ -74,7 +77,16 @@ def test_the_environment_names_a_cpu():
 
 def test_without_the_user_s_word_it_is_this_cpu(afresh):
     has = {name for name, there in HOST.items() if there and (config.ENABLE_AVX or not name.startswith("avx"))}
-    assert _jit.features() == has & _machine.KNOWN
+    tiles = {name for name in _machine.KNOWN if name.startswith("amx")}
+    assert _jit.features() in (has & _machine.KNOWN, (has & _machine.KNOWN) - tiles)  # the system may refuse tiles
+
+
+@x86
+def test_a_system_that_refuses_tiles(afresh, monkeypatch):
+    monkeypatch.setattr(config, "CPU_NAME", "sapphirerapids")
+    monkeypatch.setattr(config, "CPU_FEATURES", "+amx-tile,+amx-int8,+amx-bf16")
+    monkeypatch.setattr(_machine, "_tiles_allowed", lambda: False)
+    assert not {name for name in _jit.features() if name.startswith("amx")}
 
 
 @x86
@@ -103,7 +115,7 @@ def test_features_can_be_taken_away(afresh, monkeypatch):
     assert _jit.features() == AVX512
     _machine.features.cache_clear()
     monkeypatch.setenv("FASTCELL_WITHOUT", "avx512f,amx")
-    with pytest.raises(ValueError, match=r"FASTCELL_WITHOUT must name features among avx, .*, got amx$"):
+    with pytest.raises(ValueError, match=r"FASTCELL_WITHOUT must name features among amx-bf16, .*, got amx$"):
         _jit.features()
 
 
