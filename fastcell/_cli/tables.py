@@ -18,6 +18,7 @@ from fastcell.frames import arrow_types
 
 _ROWS = 1 << 18
 _CSV_BYTES = 1 << 24
+_DICTIONARY_BYTES = 1 << 16  # in larger ones of a Parquet file numbers are mostly met once: time spent for nothing
 
 
 class Piece(NamedTuple):
@@ -210,7 +211,7 @@ def writing(path: Path, name: str, schema: pa.Schema, dialect: Dialect) -> Itera
     """A function that writes a batch to the file `name`, of path's kind."""
     try:
         if kind_of(path) == ".parquet":
-            with pq.ParquetWriter(name, schema) as writer:
+            with pq.ParquetWriter(name, schema, dictionary_pagesize_limit=_DICTIONARY_BYTES) as writer:
                 yield writer.write_batch
             return
         options = pyarrow.csv.WriteOptions(quoting_style="needed", delimiter=dialect.delimiter)
