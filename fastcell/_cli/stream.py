@@ -38,8 +38,9 @@ def run(options: argparse.Namespace, make: Callable[[list[str]], tuple[Job, Kind
         check_apart(STATE=options.state, OUT=options.output, **reads, **apart)
         kind_of(options.output)
         dialect = dialect_of(options)
-        if options.input.is_dir() and options.output.resolve().parent == options.input.resolve():
-            raise BadInputError(f"{options.output}: OUT must not be in the folder that is read")
+        for name, path in (("OUT", options.output), ("STATE", options.state)) if options.input.is_dir() else ():
+            if path is not None and path.resolve().is_relative_to(options.input.resolve()):
+                raise BadInputError(f"{path}: {name} must not be in the folder that is read")
         source = Reader(options.input, dialect)
         try:
             job, kinds = make(source.schema.names)
