@@ -43,6 +43,13 @@ def with_polars(frame, keyed=True):
     return frame.select(pl.when(pl.col("emit") == 1).then(memory).otherwise(0.0)).to_series().to_numpy()
 
 
+def file_with_polars(source, target):
+    import polars as pl
+
+    y = pl.when(pl.col("emit") == 1).then(memory_in_polars().over("key")).otherwise(0.0)
+    pl.read_parquet(source).with_columns(y=y).write_parquet(target)
+
+
 def sum_with_pandas(frame):
     """A grouped cumulative sum alone: no resets, no emits."""
     return frame.groupby("key")["value"].cumsum().to_numpy()

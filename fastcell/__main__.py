@@ -58,8 +58,8 @@ def _add_tables(command: argparse.ArgumentParser) -> None:
         "input",
         metavar="IN",
         type=Path,
-        help=".csv, also .csv.gz, .bz2 or .zst; .parquet; a folder: its .parquet files in the order of names; - is "
-        "standard input",
+        help=".csv, also .csv.gz, .bz2 or .zst; .parquet; a folder: the .parquet files below it in the order of "
+        "paths, with the columns of folders such as month=5; - is standard input",
     )
     command.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="one such file, or -")
     command.add_argument(
@@ -79,6 +79,9 @@ def _add_dialect(command: argparse.ArgumentParser) -> None:
     dialect = command.add_argument_group("CSV", "how such files are read and written")
     dialect.add_argument("--delimiter", metavar="SIGN", default=",", help=r"what parts columns (default ,); tab or \t")
     dialect.add_argument("--decimal", choices=(".", ","), default=".", help="what parts decimals (default .)")
+    dialect.add_argument(
+        "--thousands", metavar="SIGN", default="", help="what may stand between thousands, as in 1,234 (default none)"
+    )
     dialect.add_argument(
         "--na", metavar="WORD", nargs="+", action="extend", help="in columns of numbers and times, a cell with nothing"
     )

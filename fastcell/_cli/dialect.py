@@ -1,8 +1,9 @@
-"""How a CSV file is written: what parts its columns, decimals, words for nothing, its encoding and compression."""
+"""How a CSV file is written: what parts columns, decimals, thousands, words for nothing, encoding and compression."""
 
 import argparse
 import codecs
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ class Dialect(NamedTuple):
 
     delimiter: str = ","
     decimal: str = "."
+    thousands: str = ""
     na: tuple[str, ...] = ()
     encoding: str = "utf-8"
 
@@ -45,7 +47,12 @@ class Dialect(NamedTuple):
         texts = pc.utf8_trim_whitespace(texts)
         if self.na:
             texts = pc.if_else(pc.is_in(texts, value_set=pa.array(self.na)), pa.scalar(None, pa.string()), texts)
-        if self.decimal != "." and not of.is_timestamp(kind):  # a point makes no number
+        if not (of.is_integer(kind) or of.is_floating(kind)):
+            return texts
+        if self.thousands:  # between groups of three alone: what has it elsewhere is no number
+            grouped = pc.match_substring_regex(texts, _grouped(self.thousands, self.decimal))
+            texts = pc.if_else(grouped, pc.replace_substring(texts, self.thousands, ""), texts)
+        if self.decimal != ".":  # a point makes no number
             texts = pc.replace_substring(pc.replace_substring(texts, ".", "?"), self.decimal, ".")
         return texts
 
@@ -77,11 +84,19 @@ class Dialect(NamedTuple):
         return f"; --delimiter {found[0]} parts them" if found else ""
 
     def hint_of_cell(self, cell: str | None) -> str:
-        return (
-            "; --decimal , reads decimal commas"
-            if self.decimal == "." and _COMMA.fullmatch((cell or "").strip())
-            else ""
-        )
+        cell = (cell or "").strip()
+        hints = []
+        if self.decimal == "." and _COMMA.fullmatch(cell):
+            hints.append("--decimal , reads decimal commas")
+        if not self.thousands:
+            signs = [sign for sign in ",.' " if sign != self.decimal and re.match(_grouped(sign, self.decimal), cell)]
+            hints += [f"--thousands {shlex.quote(sign)} reads such numbers of thousands" for sign in signs]
+        return "".join(f"; {hint}" for hint in hints)
+
+
+def _grouped(sign: str, decimal: str) -> str:
+    """Numbers with a sign between thousands, for Python and for Arrow."""
+    return rf"^[+-]?[0-9]{{1,3}}({re.escape(sign)}[0-9]{{3}})+({re.escape(decimal)}[0-9]*)?$"
 
 
 def dialect_of(options: argparse.Namespace) -> Dialect:
@@ -93,10 +108,13 @@ def dialect_of(options: argparse.Namespace) -> Dialect:
         raise BadInputError(
             f"--decimal: expected another sign than --delimiter, got {delimiter!r}; say --delimiter ';'"
         )
+    thousands = options.thousands
+    if thousands and (len(thousands) != 1 or thousands == options.decimal or thousands in "0123456789+-eE?"):
+        raise BadInputError(f"--thousands: expected one sign, no digit and not --decimal's, got {thousands!r}")
     try:
         encoding = codecs.lookup(options.encoding).name
         codecs.getincrementaldecoder(encoding)
         "".encode(encoding)
     except LookupError:
         raise BadInputError(f"--encoding: expected one that Python knows, got {options.encoding!r}") from None
-    return Dialect(delimiter, options.decimal, tuple(options.na or ()), encoding)
+    return Dialect(delimiter, options.decimal, thousands, tuple(options.na or ()), encoding)

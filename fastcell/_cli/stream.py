@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from fastcell import _memory
 from fastcell._cli.dialect import dialect_of
+from fastcell._cli.overlap import ahead, behind
 from fastcell._cli.pipes import files
 from fastcell._cli.tables import Piece, Reader, check_writable, kind_of, writing
 from fastcell._files import BadInputError, check_apart, fingerprint, whole_or_not
@@ -37,8 +38,9 @@ def run(options: argparse.Namespace, make: Callable[[list[str]], tuple[Job, Kind
         check_apart(STATE=options.state, OUT=options.output, **reads, **apart)
         kind_of(options.output)
         dialect = dialect_of(options)
-        if options.input.is_dir() and options.output.resolve().parent == options.input.resolve():
-            raise BadInputError(f"{options.output}: OUT must not be in the folder that is read")
+        for name, path in (("OUT", options.output), ("STATE", options.state)) if options.input.is_dir() else ():
+            if path is not None and path.resolve().is_relative_to(options.input.resolve()):
+                raise BadInputError(f"{path}: {name} must not be in the folder that is read")
         source = Reader(options.input, dialect)
         try:
             job, kinds = make(source.schema.names)
@@ -49,9 +51,11 @@ def run(options: argparse.Namespace, make: Callable[[list[str]], tuple[Job, Kind
             whole_or_not(options.output) as name,
             writing(options.output, name, stream.schema, dialect) as write,
             tqdm(unit=" rows", unit_scale=True, disable=None) as progress,
+            ahead(stream.pieces()) as pieces,
+            behind(write) as begin_to_write,
         ):
-            for batch in stream.outputs():
-                write(batch)
+            for batch in stream.outputs(pieces):
+                begin_to_write(batch)
                 progress.update(len(batch))
         pass_on()
         if options.state:
@@ -151,13 +155,13 @@ class _Stream:
             raise BadInputError(f"{rows if any(len(piece.batch) for piece in pieces) else ''}{error}") from None
         return frame.select(self.job.outputs)
 
-    def outputs(self) -> Iterator[pa.RecordBatch]:
-        """The input's batches with the outputs."""
+    def outputs(self, pieces: Iterator[Piece]) -> Iterator[pa.RecordBatch]:
+        """The pieces with the outputs."""
         keys = (lambda: len(self.state)) if self.job.by else (lambda: 0)
-        for pieces in batches.together(self._pieces(), lambda piece: len(piece.batch), keys):
-            yield from batches.beside([piece.batch for piece in pieces], self._outputs_of(pieces), self.schema)
+        for some in batches.together(pieces, lambda piece: len(piece.batch), keys):
+            yield from batches.beside([piece.batch for piece in some], self._outputs_of(some), self.schema)
 
-    def _pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[Piece]:
         for path, row, batch in self.source.pieces():
             for part in batches.cut(batch, self.job):
                 yield Piece(path, row, part)

@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 import pyarrow.types as of
 
 from fastcell._cli.dialect import CODECS, Dialect
+from fastcell._cli.folders import Columns, files_of
 from fastcell._files import BadInputError
 from fastcell.frames import arrow_types
 
 _ROWS = 1 << 18
 _CSV_BYTES = 1 << 24
+_DICTIONARY_BYTES = 1 << 16  # in larger ones of a Parquet file numbers are mostly met once: time spent for nothing
 
 
 class Piece(NamedTuple):
@@ -29,7 +31,8 @@ class Piece(NamedTuple):
 
 
 class Reader:
-    """A CSV file, a Parquet file, or the Parquet files of a folder in the order of their names.
+    """A CSV file, a Parquet file, or the Parquet files below a folder in the order of their paths, with the columns
+    that its folders' names say, unless a file has them itself.
 
     The columns that are used every file must have. The files of a folder are read under one schema: columns go by name,
     types that differ become the one that holds the values of both, and a column that is not used and that a file lacks
@@ -37,11 +40,10 @@ class Reader:
     """
 
     def __init__(self, path: Path, dialect: Dialect) -> None:
-        self.paths, self.dialect, self._used = [path], dialect, list[str]()
-        if path.is_dir():
-            self.paths = sorted(found for found in path.iterdir() if found.suffix.lower() == ".parquet")
-            if not self.paths:
-                raise BadInputError(f"{path}: expected a folder with .parquet files, got none")
+        self._said = files_of(path) if path.is_dir() else {path: {}}
+        self.paths, self.dialect, self._used = [*self._said], dialect, list[str]()
+        if not self.paths:
+            raise BadInputError(f"{path}: expected a folder with .parquet files, got none")
         self.text = kind_of(self.paths[0]) == ".csv"
         self.schema = self._open(self.paths[0])[0]
 
@@ -73,11 +75,13 @@ class Reader:
             file = pq.ParquetFile(path, pre_buffer=False)  # what is read ahead would stay until the file's end
             schema = file.schema_arrow.remove_metadata()
             str(schema)  # raises where a damaged name is no text
-            return schema, file.iter_batches(_ROWS)
+            said = {name: value for name, value in self._said[path].items() if name not in schema.names}
+            fields = [pa.field(name, value.type) for name, value in said.items()]
+            return pa.schema([*schema, *fields]), _with(said, file.iter_batches(_ROWS))
         except FileNotFoundError:
             raise
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-            raise BadInputError(f"{path}: {self._said(error)}") from None
+            raise BadInputError(f"{path}: {self._why(error)}") from None
 
     def pieces(self) -> Iterator[Piece]:
         for path in self.paths:
@@ -90,9 +94,9 @@ class Reader:
                     yield Piece(path, row, arrow_types.fitted(batch, self.schema))
                     row += len(batch)
             except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-                raise BadInputError(f"{path}, after row {row - 1}: {self._said(error)}") from None
+                raise BadInputError(f"{path}, after row {row - 1}: {self._why(error)}") from None
 
-    def _said(self, error: Exception) -> str:
+    def _why(self, error: Exception) -> str:
         said = str(error)
         if "straddl" in said:
             return f"a quote that is never closed, or a row of more than {_CSV_BYTES >> 20} MiB"
@@ -102,6 +106,12 @@ class Reader:
         """A row of a piece, counted there from 0, as the user finds it."""
         folder = f"{piece.path}, " if len(self.paths) > 1 else ""
         return f"{folder}row {piece.first_row + row}"
+
+
+def _with(said: Columns, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        columns = [pa.repeat(value, len(batch)) for value in said.values()]
+        yield pa.RecordBatch.from_arrays([*batch.columns, *columns], [*batch.schema.names, *said])
 
 
 def _open_csv(path: Path, dialect: Dialect) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -210,7 +220,7 @@ def writing(path: Path, name: str, schema: pa.Schema, dialect: Dialect) -> Itera
     """A function that writes a batch to the file `name`, of path's kind."""
     try:
         if kind_of(path) == ".parquet":
-            with pq.ParquetWriter(name, schema) as writer:
+            with pq.ParquetWriter(name, schema, dictionary_pagesize_limit=_DICTIONARY_BYTES) as writer:
                 yield writer.write_batch
             return
         options = pyarrow.csv.WriteOptions(quoting_style="needed", delimiter=dialect.delimiter)

@@ -135,6 +135,21 @@ class Broken(io.RawIOBase):
         pass
 
 
+@pytest.mark.parametrize(
+    ("sign", "decimal", "first"), [(",", ".", "1,234,567.5"), (".", ",", "-1.234.567,5"), ("\xa0", ".", "1\xa0234")]
+)
+def test_signs_between_thousands(tmp_path, sign, decimal, first):
+    cells = [first, f"12{sign}345", "1234", "", f" 7{decimal}25 ", "-"]
+    lines = [f'"{cell}";1;1;x{sign}123' for cell in cells]
+    (tmp_path / "in.csv").write_text("\n".join(["wert;regel;zeigen;schlüssel", *lines, ""]), encoding="utf-8")
+    options = ["--delimiter", ";", "--decimal", decimal, "--thousands", sign, "--na", "-", "--nulls", "keep"]
+    out = tmp_path / "out.parquet"
+    assert main(["scan", str(tmp_path / "in.csv"), *COLUMNS, *options, "-o", str(out)]) == 0
+    number = float(first.replace(sign, "").replace(decimal, "."))
+    np.testing.assert_array_equal(pq.read_table(out)["y"], np.cumsum([number, 12345, 1234, 0, 7.25, 0]))
+    assert pq.read_table(out)["schlüssel"].to_pylist() == [f"x{sign}123"] * 6
+
+
 @pytest.mark.parametrize("command", ["lstm", "gated"])
 def test_other_commands_read_the_same_files(tmp_path, command):
     (tmp_path / "in.csv.gz").write_bytes(gzip.compress(GERMAN.replace("Köln;;", "Köln;-;").encode("latin-1")))
@@ -173,6 +188,21 @@ WRONG = {
         "schlüssel;wert;regel;zeigen\na;1,5;1;1\na;1.500;1;1\n", ["--delimiter", ";", "--decimal", ","],
         "row 2, column wert: expected a number, got '1.500'",
     ),
+    "commas between thousands": (
+        'schlüssel,wert,regel,zeigen\na,"1,500",1,1\n', [],
+        "got '1,500'; --decimal , reads decimal commas; --thousands , reads such numbers of thousands",
+    ),
+    "other groups than of three": (
+        'schlüssel,wert,regel,zeigen\na,"1,500",1,1\na,"1,50",1,1\n', ["--thousands", ","],
+        "row 2, column wert: expected a number, got '1,50'",
+    ),
+    "thousands after the decimals' sign": (
+        'schlüssel,wert,regel,zeigen\na,"1.500,5",1,1\n', ["--thousands", ","], "got '1.500,5'",
+    ),
+    "one sign for decimals and thousands": (
+        GERMAN, ["--thousands", "."], "--thousands: expected one sign, no digit and not --decimal's, got '.'",
+    ),
+    "a digit between thousands": (GERMAN, ["--thousands", "0"], "--thousands: expected one sign, no digit"),
     "another encoding": (GERMAN.encode("latin-1"), ["--delimiter", ";"], "in.csv"),
     "no such bytes": (GERMAN.encode("latin-1"), ["--delimiter", ";", "--encoding", "ascii"], "'ascii' codec can't"),
     "no encoding": (GERMAN, ["--encoding", "utf-99"], "expected one that Python knows, got 'utf-99'"),

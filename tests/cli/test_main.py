@@ -528,7 +528,7 @@ def test_an_lstm_takes_no_more_memory_for_more_steps_or_rows(tmp_path, bidirecti
 @linux
 def test_a_scan_takes_no_more_memory_for_more_rows(tmp_path):
     source, peaks = tmp_path / "in.parquet", []
-    for times in (10, 100):  # 500,000 and 5,000,000 rows
+    for times in (30, 120):  # 1,500,000 and 6,000,000 rows, several batches both
         frame = pa.concat_tables([table(50_000, keys=["a", "b"])] * times)
         write(frame, source)
         peaks.append(peak("scan", source, *COLUMNS, "--by", "k", "-o", tmp_path / "out.parquet"))

@@ -342,7 +342,7 @@ def test_no_more_memory_for_more_rows(tmp_path, command):
     given = ["--value", "amount", "--half-life", "5s", "--time", "t"] if command == "gated" else [
         "--inputs", "amount,online", "--weights", tmp_path / "w.safetensors"
     ]  # fmt: skip
-    for times in (10, 60):  # 500,000 and 3,000,000 rows
+    for times in (30, 90):  # 1,500,000 and 4,500,000 rows, several batches both
         frame = events(50_000 * times)
         frame = frame.set_column(5, "t", frame["t"].cast(pa.timestamp("s")))
         pq.write_table(frame, source, row_group_size=100_000)  # a group's columns are read as a whole
