@@ -313,6 +313,7 @@ def test_more_that_stops_a_scan(tmp_path, capsys):
 # ---- killed at any moment --------------------------------------------------------------------------------
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("moment", [0, 1, 2, 3], ids=["before OUT", "after OUT", "before STATE", "after STATE"])
 def test_a_killed_run_is_made_good_by_the_next(tmp_path, moment):
     """Wherever it is killed, files are the old or the new, and the same command again writes the same bytes."""

@@ -117,6 +117,7 @@ def test_an_lstm_over_a_folder_in_one_list_column(tmp_path, capsys):
     assert "a .csv file can't hold the column 'score' (list<item: float>); a .parquet file" in capsys.readouterr().err
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize(("command", "moment"), [("lstm", 0), ("gated", 1), ("lstm", 2), ("gated", 3)])
 def test_a_killed_run_is_made_good_by_the_next(tmp_path, moment, command):
     """Before OUT, after it, before STATE, after it: by turns, as `scan` is killed at each of them."""
