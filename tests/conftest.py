@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 from fastcell.scan import small_calls
-from tests.helpers import draws, processes
+from tests.helpers import draws, platforms, processes
 
 FLAX = {"linen": "flax.linen", "nnx": "flax.nnx", "jax": "jax"}
 
@@ -22,6 +22,11 @@ def large_calls():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(small_calls, "SMALL", 0)
         yield
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        platforms.mark(item)
 
 
 def pytest_sessionstart(session):

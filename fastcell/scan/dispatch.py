@@ -143,7 +143,9 @@ class Run:
     def _matrix(self, array: Array) -> Array:
         if len(self.axes) < 2:
             return array if self.axes else array[:, None]
-        return array.transpose(0, *self.axes).reshape(len(array), self.columns)
+        once = array[: min(len(array), 1)] if array.strides[0] == 0 else array  # the same at each step: copied once
+        matrix = once.transpose(0, *self.axes).reshape(len(once), self.columns)
+        return matrix if once is array else np.broadcast_to(matrix, (len(array), self.columns))
 
     def _unmatrix(self, matrix: Array) -> Array:
         if len(self.axes) < 2:

@@ -116,8 +116,9 @@ def test_bounds(tmp_path, capsys):
     assert scan(source, tmp_path / "whole.parquet", "--by", "k", *bounds) == 0
     y, keys = read(tmp_path / "whole.parquet")["y"].to_numpy(), np.array(frame["k"].to_pylist())
     for key in "abc":
-        part = (frame.filter(keys == key)[name].to_numpy() for name in "vce")
-        np.testing.assert_array_equal(y[keys == key], fc.toy_scan(*part, low=-1.5, high=3).y)
+        v, c, e = (frame.filter(keys == key)[name].to_numpy() for name in "vce")
+        alone = fc.toy_scan(v, c.astype(np.int8), e.astype(np.int8), low=-1.5, high=3)
+        np.testing.assert_array_equal(y[keys == key], alone.y)
     parts = []
     for k, (first, count) in enumerate([(0, 400), (400, 600)]):
         piece = write(frame.slice(first, count), tmp_path / f"{k}.csv")
@@ -312,6 +313,7 @@ def test_more_that_stops_a_scan(tmp_path, capsys):
 # ---- killed at any moment --------------------------------------------------------------------------------
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("moment", [0, 1, 2, 3], ids=["before OUT", "after OUT", "before STATE", "after STATE"])
 def test_a_killed_run_is_made_good_by_the_next(tmp_path, moment):
     """Wherever it is killed, files are the old or the new, and the same command again writes the same bytes."""

@@ -64,9 +64,14 @@ def small_pieces(monkeypatch):
     monkeypatch.setattr(batches, "_VALUES", 200)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-@pytest.mark.parametrize("by", [[], ["user"], ["user", "day"]], ids=str)
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize(
+    ("suffix", "by", "precision"),
+    [
+        (".csv", [], "float32"), (".csv", ["user"], "int8"), (".csv", ["user", "day"], "float32"),
+        (".parquet", [], "int8"), (".parquet", ["user"], "float32"), (".parquet", ["user", "day"], "int8"),
+    ],
+    ids=str,
+)  # fmt: skip
 def test_an_lstm_over_files_is_the_lstm(tmp_path, suffix, by, precision):
     net, frame = weights(tmp_path).with_precision(precision), events()
     expected = wanted(net, frame, by)
@@ -112,9 +117,10 @@ def test_an_lstm_over_a_folder_in_one_list_column(tmp_path, capsys):
     assert "a .csv file can't hold the column 'score' (list<item: float>); a .parquet file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("moment", [0, 1, 2, 3], ids=["before OUT", "after OUT", "before STATE", "after STATE"])
-@pytest.mark.parametrize("command", ["lstm", "gated"])
+@pytest.mark.kills
+@pytest.mark.parametrize(("command", "moment"), [("lstm", 0), ("gated", 1), ("lstm", 2), ("gated", 3)])
 def test_a_killed_run_is_made_good_by_the_next(tmp_path, moment, command):
+    """Before OUT, after it, before STATE, after it: by turns, as `scan` is killed at each of them."""
     net, frame = weights(tmp_path), events()
     source, out, state = (tmp_path / name for name in ("today.parquet", "out.csv", "state"))
     given = [command, str(source), "--by", "user", "-o", str(out), "--state", str(state)]
@@ -271,9 +277,8 @@ TIMES = {
 }
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("name", TIMES)
-@pytest.mark.parametrize("by", [[], ["user"]], ids=str)
+@pytest.mark.parametrize(("suffix", "by"), [(".csv", ["user"]), (".parquet", [])], ids=str)
 def test_a_half_life_over_files(tmp_path, suffix, name, by):
     make, half_life = TIMES[name]
     plain = events()

@@ -86,8 +86,7 @@ def test_a_batch_gives_a_batch(job, by):
 
 
 @pytest.mark.parametrize("by", [None, "k", ["k", "tag"]], ids=str)
-@pytest.mark.parametrize("stream", [reader, Foreign])
-@pytest.mark.parametrize("size", [7, 1000])
+@pytest.mark.parametrize(("stream", "size"), [(reader, 7), (Foreign, 1000)])
 def test_a_stream_gives_a_reader(job, by, stream, size):
     expected, state = job(events(), by=by)
     frame, last = job(stream(events(), size), by=by)

@@ -1,5 +1,7 @@
 """What a scan must return, by the oracle: arrays of the dtypes and shapes that the API promises."""
 
+import functools
+
 import numpy as np
 
 import fastcell as fc
@@ -37,13 +39,35 @@ def _scan(oracle, arrays, dtype, memory, state, keys, options):
     start = np.zeros((*streams, *inner), memory) if state is None else np.array(state, memory)
     if 0 in shape:  # lists of no rows can't say how many columns they have
         return fc.Scan(np.zeros(shape, dtype), start)
-    nested = len(shape) > 1
-    lists = [array.reshape(len(array), -1).tolist() if nested else array.tolist() for array in arrays]
-    memories = start.reshape(*streams, -1) if nested else start
-    codes = None if keys is None else np.asarray(keys).tolist()
-    y, last = oracle(*lists, state=memories.tolist(), keys=codes, **options)
+    columns = [array.reshape(len(array), -1) if len(shape) > 1 else array for array in arrays]
+    memories = start.reshape(*streams, -1) if len(shape) > 1 else start
+    given = *map(_Given, (*columns, memories, keys)), _Given(options)
+    y, last = _answer(oracle, given, memory)
     with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite there
-        return fc.Scan(np.array(y, memory).astype(dtype).reshape(shape), np.array(last, memory).reshape(start.shape))
+        return fc.Scan(y.astype(dtype).reshape(shape), last.reshape(start.shape).copy())
+
+
+class _Given:
+    """What an oracle is given, as it is now: the same if it says the same, byte for byte."""
+
+    def __init__(self, value):
+        self.value = value
+        array = isinstance(value, np.ndarray)
+        self.key = (value.dtype.str, value.shape, value.tobytes()) if array else repr(value)
+
+    def __eq__(self, other):
+        return self.key == other.key
+
+    def __hash__(self):
+        return hash(self.key)
+
+
+@functools.lru_cache(maxsize=256)  # tests want one answer in many layouts, from any number of threads
+def _answer(oracle, given, memory):
+    *lists, state, keys = (
+        part.value.tolist() if isinstance(part.value, np.ndarray) else part.value for part in given[:-1]
+    )
+    return tuple(np.array(part, memory) for part in oracle(*lists, state=state, keys=keys, **given[-1].value))
 
 
 def agree(actual, wanted, case=""):
@@ -92,12 +116,12 @@ def gated_rounding(x, f, i, o, state):
     recurrence of the gates' magnitudes.
     """
     x, f, i, o = (np.broadcast_to(np.abs(np.asarray(array, np.float64)), np.shape(x)) for array in (x, f, i, o))
-    memory, sizes = abs(float(state)), np.empty(len(x))
-    for t in range(len(x)):
-        memory = f[t] * memory + i[t] * x[t]
-        sizes[t] = memory
+    memory, sizes = abs(float(state)), []
+    for forget, add in zip(f.tolist(), (i * x).tolist(), strict=True):
+        memory = forget * memory + add
+        sizes.append(memory)
     steps = 2 * (np.arange(len(x)) + 2) * np.finfo(np.float64).eps
-    return steps * o * sizes, steps[-1] * sizes[-1]
+    return steps * o * np.array(sizes), steps[-1] * sizes[-1]
 
 
 def agree_gated(actual, arrays, wanted, case=""):

@@ -167,9 +167,7 @@ def test_helpers_hold_none_of_the_callers_arrays():
             assert [part() for part in gone] == [None, None]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, if another test of this process imported it
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.forks
 def test_a_forked_child_meets_threads_of_its_own():
     x = normal(30, 1, 7)
     wanted = bits(LSTM(x, threads=1))

@@ -10,11 +10,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from fastcell import _forks, _threads
 from tests.helpers import processes
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
-    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),  # JAX's, if another test of this process imported it
-    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
-]
+pytestmark = pytest.mark.forks
 
 FORKS = """
 import faulthandler, os, threading, time

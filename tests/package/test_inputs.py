@@ -2,6 +2,7 @@
 
 import array
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -174,6 +175,52 @@ def test_xarray_through_apply_ufunc():
         expected = fc.toy_scan(rain.values[k], control.values[k], emit.values[k])
         np.testing.assert_array_equal(y.values[k], fc.toy_scan(rain.values.T, control.values.T, emit.values.T).y[:, k])
         np.testing.assert_allclose(y.values[k], expected.y, rtol=0, atol=1e-12)  # one column is added up in segments
+
+
+def test_xarray_in_chunks():
+    """Of towns through xarray's own, of time, which it refuses, through fastcell's."""
+    xarray, da = pytest.importorskip("xarray"), pytest.importorskip("dask.array")
+    rng = np.random.default_rng(4)
+    x1, x2, x3 = rng.integers(-9, 9, (N, 3)).astype(float), rng.integers(-1, 3, (N, 3)), rng.integers(0, 2, (N, 3))
+    wanted, arrays = fc.toy_scan(x1, x2, x3), [xarray.DataArray(x, dims=["time", "town"]) for x in (x1, x2, x3)]
+    core = {"input_core_dims": [["time"]] * 3, "output_core_dims": [["time"], []]}
+
+    def through(scan, numpy, **chunks):
+        def last(*columns):  # core dimensions come last, a scan's time is first
+            y, state = scan(*(numpy.moveaxis(column, -1, 0) for column in columns))
+            return numpy.moveaxis(y, 0, -1), state
+
+        dask = {"dask": "parallelized", "output_dtypes": [float, float]} if numpy is np else {"dask": "allowed"}
+        return xarray.apply_ufunc(last, *(array.chunk(**chunks) for array in arrays), **core, **dask)
+
+    for scan, numpy, chunks in ((fc.toy_scan, np, {"town": 1}), (fc.dask.toy_scan, da, {"time": 7, "town": 2})):
+        y, state = through(scan, numpy, **chunks)
+        assert y.chunks == y.transpose("town", "time").chunks == tuple(reversed(arrays[0].chunk(**chunks).chunks))
+        np.testing.assert_array_equal(y.values.T, wanted.y)
+        np.testing.assert_array_equal(state.values, wanted.state)
+    with pytest.raises(ValueError, match="consists of multiple chunks, but is also a core dimension"):
+        through(fc.toy_scan, np, time=7)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2, 0), (0, 2, 1)], ids=str)
+def test_rules_spread_over_a_cube_are_not_copied(axes):
+    """Of time alone, of places alone, and one number: a peak of y itself."""
+    shape, rng = (1800, 20, 30), np.random.default_rng(5)
+    order = [shape[axis] for axis in axes]
+    cube = rng.integers(-9, 9, order).astype(np.float32).transpose(np.argsort(axes))  # time first, wherever it lies
+    of_time, of_places = rng.integers(-1, 3, shape[0]).astype(np.int8), rng.integers(0, 2, shape[1:]).astype(np.int8)
+    rules = np.broadcast_to(of_time[:, None, None], shape), np.broadcast_to(of_places, shape)
+    for x2, x3 in (rules, (rules[0], 1), (1, rules[1])):
+        full = (np.broadcast_to(x, shape).astype(np.int8) for x in (x2, x3))
+        wanted = fc.toy_scan(cube, *full)
+        fc.toy_scan(cube, x2, x3)  # compiled
+        tracemalloc.start()
+        y, state = fc.toy_scan(cube, x2, x3)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        np.testing.assert_array_equal(y, wanted.y)
+        np.testing.assert_array_equal(state, wanted.state)
+        assert peak < y.nbytes + 0.7 * y.size, "bytes; a copy of the rules is one a step"
 
 
 # ---- refusals ----------------------------------------------------------------------------------------

@@ -47,8 +47,7 @@ def _answer(_=None):
     return fc.toy_scan(x1, x2, x3, threads=4).y.tobytes()
 
 
-@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, if another test of this process imported it
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.forks
 def test_works_after_fork():
     expected = _answer()
     with multiprocessing.get_context("fork").Pool(1) as pool:

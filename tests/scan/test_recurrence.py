@@ -91,7 +91,7 @@ def test_one_sequence_of_floats_stays_within_the_rounding_of_a_float64_sum():
 def test_infinite_nan_and_largest_values_follow_the_oracle(T, threads):
     rng = np.random.default_rng(1)
     x1 = rng.choice([1.0, np.inf, -np.inf, np.nan, 1.7e308, -1.7e308, 1e308, -1e308, 5e-324], T)
-    x2 = rng.choice([-1, 0, 0, 1, 1, 1, 2], T)
+    x2 = rng.choice([-1, 0, 0, 1, 1, 1, 2], T).astype(np.int8)
     x3 = np.ones(T, np.int8)
     with np.errstate(invalid="ignore"):
         expected_y, expected_state = fc.oracle.toy_scan(x1.tolist(), x2.tolist(), x3.tolist())
@@ -183,17 +183,17 @@ def test_gates_broadcast(shape, gate):
 
 @pytest.mark.parametrize("shape", [(60,), (20, 3), (20, 33)], ids=str)
 def test_rules_are_gates(shape):
-    x1, x2, x3 = problems.toy(shape)
+    x1, x2, x3 = problems.toy(shape, "float32")
     scan = fc.gated_scan(x1, *fc.rules_to_gates(x2, x3))
-    problems.same(scan.y, fc.toy_scan(x1, x2, x3).y, np.float64)
-    integers = problems.toy(shape, "int32")
+    problems.same(scan.y, fc.toy_scan(x1, x2, x3).y, np.float32)
+    integers = problems.toy(shape, "int64")
     scan = fc.gated_scan(integers[0], *fc.rules_to_gates(*integers[1:]))
     problems.same(scan.y, fc.toy_scan(*integers).y, np.int64)
 
 
 def test_a_reset_forgets_nan_and_a_gate_of_zero_does_not():
     for special in (np.nan, np.inf):
-        assert fc.toy_scan([special, 1.0], [1, -1], [0, 1]).y[1] == 0
+        assert fc.toy_scan([special, 1.0], np.int8([1, -1]), np.int8([0, 1])).y[1] == 0
         assert np.isnan(fc.gated_scan([special, 1.0], [1, 0], 0 if special != special else 1, 1).state)
 
 

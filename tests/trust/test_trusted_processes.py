@@ -17,9 +17,6 @@ import pytest
 import fastcell as fc
 from tests.helpers import problems, processes
 
-METHODS = [name for name in ("fork", "spawn", "forkserver") if name in multiprocessing.get_all_start_methods()]
-FORKS = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
 
 def answer(_=None):
     x1, x2, x3 = problems.toy((200, 64), "float32")
@@ -28,9 +25,9 @@ def answer(_=None):
     return b"".join(part.tobytes() for part in (scan.y, scan.state, y, h, c))
 
 
-@FORKS
-@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, if another test of this process imported it
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", [*(pytest.param(name, marks=pytest.mark.forks) for name in ("fork", "forkserver")), "spawn"]
+)
 def test_workers_of_every_kind(method):
     expected = answer()  # the pool of this process has threads by now
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
@@ -38,9 +35,8 @@ def test_workers_of_every_kind(method):
             assert got == expected
 
 
-@FORKS
-@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, if another test of this process imported it
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.forks
+@pytest.mark.kills
 def test_a_fork_of_a_fork():
     expected = answer()
     first = os.fork()
@@ -178,12 +174,12 @@ def killed_runs(tmp_path, times):
         assert out.read_bytes() == old or pq.read_table(out).equals(wanted), f"half an output after kill {k}"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+@pytest.mark.kills
 def test_a_killed_scan_leaves_the_old_output_or_the_new(tmp_path):
     killed_runs(tmp_path, 6)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+@pytest.mark.kills
 def test_many_killed_scans(tmp_path):
     killed_runs(tmp_path, 40)

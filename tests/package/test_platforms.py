@@ -1,0 +1,69 @@
+"""Tests that need what only some platforms have say so by a mark, and are skipped elsewhere."""
+
+import ast
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import platforms
+
+TESTS = Path(__file__).parents[1]
+# What a test says that forks or kills: names, attributes, and the name of a start method.
+WORDS = {"fork": "forks", "forkserver": "forks", "SIGKILL": "kills", "KILLED": "kills", "killed_runs": "kills"}
+
+
+def words(function):
+    for node in ast.walk(function):
+        for field in ("attr", "id", "value"):
+            yield getattr(node, field, None)
+
+
+def unmarked(text):
+    """(test, mark) of those that need a mark which neither they nor their file has."""
+    tree = ast.parse(text)
+    of_file = "".join(ast.unparse(node) for node in tree.body if "pytestmark" in ast.unparse(node))
+    for test in ast.walk(tree):
+        if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
+            marks = of_file + "".join(map(ast.unparse, test.decorator_list))
+            said = {word for word in words(test) if isinstance(word, str)}
+            needed = {mark for word, mark in WORDS.items() if word in said}
+            yield from ((test.name, mark) for mark in sorted(needed) if f"mark.{mark}" not in marks)
+
+
+def test_tests_that_fork_or_kill_say_so():
+    assert not {
+        path.name: found for path in TESTS.rglob("test_*.py") if (found := [*unmarked(path.read_text("utf-8"))])
+    }
+
+
+def test_a_mark_that_is_forgotten_is_found():
+    text = "def test_a(): os.fork()\n@pytest.mark.kills\ndef test_b(): os.kill(0, signal.SIGKILL); get_context('fork')"
+    assert [*unmarked(text)] == [("test_a", "forks"), ("test_b", "forks")]
+    assert [*unmarked(f"pytestmark = pytest.mark.forks\n{text}")] == []
+
+
+class Item:
+    def __init__(self, *marks):
+        self.own, self.added = marks, []
+
+    def get_closest_marker(self, name):
+        return name in self.own
+
+    def add_marker(self, mark):
+        self.added.append(mark.name)
+
+
+@pytest.mark.parametrize(("name", "module", "attribute"), [("forks", os, "fork"), ("kills", signal, "SIGKILL")])
+def test_skipped_where_the_platform_has_no_such_thing(name, module, attribute, monkeypatch):
+    monkeypatch.setattr(module, attribute, None, raising=False)
+    here, other = Item(name), Item()
+    platforms.mark(here)
+    assert "skip" not in here.added
+    monkeypatch.delattr(module, attribute)
+    there = Item(name)
+    for item in (there, other):
+        platforms.mark(item)
+    assert "skip" in there.added
+    assert not other.added
