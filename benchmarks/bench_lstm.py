@@ -223,7 +223,7 @@ class LSTMMemory:
         common.needs("LSTM")
         self.lstm, self.x = fc.LSTM(8, 64, seed=0), np.zeros((steps, 64, 8), np.float32)
         self.out = np.zeros((steps, 64, 64), np.float32)
-        self.lstm(self.x[:2], threads=1)
+        self.lstm(self.x[:2], out=self.out[:2], threads=1)
 
     def peakmem_lstm(self, steps: int) -> None:
         """Of the process: Python, Numba and the arrays too."""
