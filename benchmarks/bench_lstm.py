@@ -114,6 +114,29 @@ class LSTMKinds:
     time_lstm_kind.pretty_name = "LSTM, layers, directions and options"
 
 
+class LSTMCalls:
+    """One row, one step, 16 units: what is asked around a call takes longer than it does."""
+
+    number, repeat, rounds = 1, (5, 20, 2.0), 2
+
+    def setup(self) -> None:
+        common.needs("LSTM")
+        self.lstm, self.x = fc.LSTM(4, 16, seed=0), common.normal(1, 1, 4)
+        self.weights = common.for_numpy(self.lstm.state_dict())
+        self.lstm(self.x)
+
+    def time_lstm_one_step_1000_calls(self) -> None:
+        for _ in range(1000):
+            self.lstm(self.x)
+
+    def track_lstm_one_step_times_numpy(self) -> float:
+        return common.ratio(lambda: numpy_lstm.lstm(self.x, *self.weights), lambda: self.lstm(self.x))
+
+    time_lstm_one_step_1000_calls.pretty_name = "LSTM of one step, 1,000 calls"
+    track_lstm_one_step_times_numpy.unit = "times NumPy's speed"
+    track_lstm_one_step_times_numpy.pretty_name = "LSTM of one step, times the one in NumPy"
+
+
 class LSTMLengths:
     """(100, 128, 64) with 64 units, one thread; lengths evenly from 0 to 100, which are half of the work."""
 
@@ -200,7 +223,7 @@ class LSTMMemory:
         common.needs("LSTM")
         self.lstm, self.x = fc.LSTM(8, 64, seed=0), np.zeros((steps, 64, 8), np.float32)
         self.out = np.zeros((steps, 64, 64), np.float32)
-        self.lstm(self.x[:2], threads=1)
+        self.lstm(self.x[:2], out=self.out[:2], threads=1)
 
     def peakmem_lstm(self, steps: int) -> None:
         """Of the process: Python, Numba and the arrays too."""

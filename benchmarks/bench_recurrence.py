@@ -218,28 +218,64 @@ class Calls:
     time_toy_scan_one_step_1000_calls.pretty_name = "toy_scan of one step, 1,000 calls"
 
 
+KINDS = "floats", "integers", "keys", "lists", "three axes", "rules without a sign", "bounds", "numbers"
+
+
+def small_call(kind: str) -> tuple[object, object, dict[str, object]]:
+    """Values, rules and options of 100 steps."""
+    rng = np.random.default_rng(0)
+    shape = (10, 2, 5) if kind == "three axes" else (100,)
+    values = rng.integers(0, 2, shape) if kind == "integers" else rng.random(shape)
+    rules = rng.integers(0, 2, shape).astype(np.uint8 if kind == "rules without a sign" else np.int8)
+    if kind == "lists":
+        return values.tolist(), rules.tolist(), {}
+    options = {"keys": {"keys": rng.integers(0, 5, 100)}, "bounds": {"low": 0, "high": 3}}
+    return values, 1 if kind == "numbers" else rules, options.get(kind, {})
+
+
 class SmallCalls:
     """1,000 calls of 100 steps: what is asked around them takes longer than they do."""
 
-    params = (("floats", "integers", "keys"),)
+    params = (KINDS,)
     param_names = ("kind",)
     number, repeat, rounds = 1, (5, 20, 2.0), 2
 
     def setup(self, kind: str) -> None:
-        rng = np.random.default_rng(0)
-        self.keys = rng.integers(0, 5, 100) if kind == "keys" else None
-        self.values = rng.integers(0, 2, 100) if kind == "integers" else rng.random(100)
-        self.rules = rng.integers(0, 2, 100).astype(np.int8)
-        fc.toy_scan(self.values, self.rules, self.rules, keys=self.keys)
-        fc.gated_scan(self.values, self.values, self.values, self.rules, keys=self.keys)
+        values, rules, options = small_call(kind)
+        self.given, self.options = (values, rules, rules), options
+        fc.toy_scan(*self.given, **self.options)
 
     def time_toy_scan_100_steps_1000_calls(self, kind: str) -> None:
         for _ in range(1000):
-            fc.toy_scan(self.values, self.rules, self.rules, keys=self.keys)
+            fc.toy_scan(*self.given, **self.options)
+
+    def track_toy_scan_100_steps_over_sums(self, kind: str) -> float:
+        return common.ratio(lambda: common.summed(*self.given), lambda: fc.toy_scan(*self.given, **self.options))
+
+    time_toy_scan_100_steps_1000_calls.pretty_name = "toy_scan of 100 steps, 1,000 calls"
+    track_toy_scan_100_steps_over_sums.unit = "times NumPy's speed"
+    track_toy_scan_100_steps_over_sums.pretty_name = "toy_scan of 100 steps, over a sum of each argument in NumPy"
+
+
+class SmallGatedCalls:
+    """The same of `gated_scan`."""
+
+    params = (tuple(kind for kind in KINDS if kind not in ("rules without a sign", "bounds")),)
+    param_names = ("kind",)
+    number, repeat, rounds = 1, (5, 20, 2.0), 2
+
+    def setup(self, kind: str) -> None:
+        values, gates, options = small_call(kind)
+        self.given, self.options = (values, gates, gates, gates), options
+        fc.gated_scan(*self.given, **self.options)
 
     def time_gated_scan_100_steps_1000_calls(self, kind: str) -> None:
         for _ in range(1000):
-            fc.gated_scan(self.values, self.values, self.values, self.rules, keys=self.keys)
+            fc.gated_scan(*self.given, **self.options)
 
-    time_toy_scan_100_steps_1000_calls.pretty_name = "toy_scan of 100 steps, 1,000 calls"
+    def track_gated_scan_100_steps_over_sums(self, kind: str) -> float:
+        return common.ratio(lambda: common.summed(*self.given), lambda: fc.gated_scan(*self.given, **self.options))
+
     time_gated_scan_100_steps_1000_calls.pretty_name = "gated_scan of 100 steps, 1,000 calls"
+    track_gated_scan_100_steps_over_sums.unit = "times NumPy's speed"
+    track_gated_scan_100_steps_over_sums.pretty_name = "gated_scan of 100 steps, over a sum of each argument in NumPy"

@@ -1,6 +1,6 @@
 """The one place for what arguments must be, and for the words that say so: name, expectation, what came."""
 
-from contextlib import nullcontext
+import math
 from typing import Any
 
 import numpy as np
@@ -207,24 +207,27 @@ def fill_value(fill: Any, dtype: np.dtype[Any]) -> Any:
     except OverflowError:
         raise ValueError(f"fill must fit {dtype}, got {fill!r}") from None
     if dtype.kind == "f":
-        with np.errstate(over="ignore") if abs(value) > 3e38 else nullcontext():
+        if abs(value) <= 3e38:
             return dtype.type(value)
-    if value != value or value in (float("inf"), float("-inf")) or int(fill) != fill:
+        with np.errstate(over="ignore"):
+            return dtype.type(value)
+    if not math.isfinite(value) or int(fill) != fill:
         raise ValueError(f"fill must be an integer where the values are integers, got {fill!r}")
     if not -(2**63) <= int(fill) < 2**63:
         raise ValueError(f"fill must fit int64, got {fill!r}")
     return dtype.type(int(fill))
 
 
+_ENDS = {"f": (-math.inf, math.inf), "i": (-(2**63), 2**63 - 1)}  # of a memory
+
+
 def bounds(low: Any, high: Any, dtype: np.dtype[Any]) -> tuple[Any, Any] | None:
     """The ends of a memory of this dtype, where one is not given the dtype's own; None where none is."""
     if low is None and high is None:
         return None
-    ends = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind == "i" else (-np.inf, np.inf)
-    least, most = (
-        dtype.type(end) if given is None else _bound(name, given, dtype)
-        for name, given, end in zip(("low", "high"), (low, high), ends, strict=True)
-    )
+    ends = _ENDS[dtype.kind]
+    least = dtype.type(ends[0]) if low is None else _bound("low", low, dtype)
+    most = dtype.type(ends[1]) if high is None else _bound("high", high, dtype)
     if least > most:
         raise ValueError(f"low must be at most high, got low={low!r} and high={high!r}")
     return least, most
@@ -240,7 +243,7 @@ def _bound(name: str, given: Any, dtype: np.dtype[Any]) -> Any:
             return dtype.type(float(given))
         except OverflowError:
             raise ValueError(f"{name} must fit {dtype}, got {given!r}") from None
-    if given in (float("inf"), float("-inf")) or int(given) != given:
+    if given in _ENDS["f"] or int(given) != given:
         raise ValueError(f"{name} must be an integer where the values are integers, got {given!r}")
     if not -(2**63) < int(given) < 2**63 - 1:
         raise ValueError(f"{name} must lie between int64's ends, which stand for none, got {given!r}")

@@ -53,7 +53,8 @@ def _lstms() -> Iterator[Job]:
         lstm = LSTM(3, 5, dtype=dtype, seed=0)
         x, state = np.ones((2, 2, 3), dtype), np.zeros((2, 5), dtype)
         name, cell = np.dtype(dtype).name, lstm.cell()
-        yield f"LSTM {name}", partial(lstm, x)
+        yield f"LSTM {name}", partial(lstm, x, threads=2)
+        yield f"LSTM {name}, small", partial(lstm, x)
         for row, what in ((0, "one row"), (slice(None), "rows")):
             arrays = x[0][row].copy(), state[row].copy(), state[row].copy()
             yield f"LSTMCell.step {name}, {what}", partial(cell.step, *arrays)

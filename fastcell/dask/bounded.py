@@ -1,7 +1,8 @@
 """The toy cell with bounds in chunks: what a chunk's steps do to the memory before them, as one map.
 
-Of any memory a it is min(max(a + total, least), most), as for the segments of `scan/bounded_kernels.py`; where total is
-a nan it is `least`, which steps that forget lead to from any memory. The few steps are such maps: (total, least, most).
+Of any memory a it is min(max(a + total, least), most), as for the segments of `scan/sequence_kernels.py`; where total
+is a nan it is `least`, which steps that forget lead to from any memory. The few steps are such maps: (total, least,
+most).
 """
 
 from dataclasses import dataclass

@@ -195,7 +195,8 @@ def _paths(graph: _Graph, cell: Toy | Gated, column: tuple[int, ...], first: Any
 
 def _with_weights(lstm: LSTM, *inputs: Any) -> tuple[_Graph, Any]:
     """A graph, and its task that holds the LSTM, which is sent to a worker once."""
-    weights, options = lstm.state_dict(), {k: v for k, v in vars(lstm).items() if k not in ("_weights", "packed")}
+    weights, made = lstm.state_dict(), ("_weights", "packed", "_small")
+    options = {k: v for k, v in vars(lstm).items() if k not in made}
     graph = _Graph("lstm", weights, options, *inputs)
     model = TaskRef(f"lstm-weights-{graph.token}")
     graph.tasks[model.key] = DataNode(model.key, lstm)

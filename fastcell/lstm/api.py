@@ -204,11 +204,13 @@ class LSTM(Layers):
         MemoryError
             y or the state would not fit the memory that is free.
         """
-        if lengths is mask is keys is reset is batch_first is out is threads is None:
-            answer = driver.small(self, self.packed, x, state)
-            if answer is not None:
-                return answer
         first = self.batch_first if batch_first is None else bool(batch_first)
+        if lengths is mask is keys is reset is out is None and (
+            threads is None or (type(threads) is int and threads == 1)
+        ):
+            small = self._small.run(x, state, first)
+            if small is not None:
+                return small
         if packed_sequence.is_packed(x):
             x, lengths = packed_sequence.padded(x, lengths, first)
         given = x

@@ -10,6 +10,7 @@ from fastcell import _checks
 from fastcell._checks import Array
 from fastcell.lstm import packing
 from fastcell.lstm.config import Config, Quantized, check_finite, checked_precision, initial_pair
+from fastcell.lstm.small_calls import SmallCalls
 
 
 class Layers(Config):
@@ -41,23 +42,24 @@ class Layers(Config):
             L, letter = self.num_layers * self.directions, "P" if self.proj_size else "H"
             shapes = (L, self.output_size), (L, self.hidden_size)
             self._initial_state = initial_pair(initial_state, shapes, (f"(L*D, {letter})", "(L*D, H)"), self.dtype)
-        self.packed = self._pack()
+        self._pack()
 
-    def _pack(self) -> list[packing.Layer]:
+    def _pack(self) -> None:
         codes, start = self.codes(), self._initial_state
-        return [
+        self.packed = [
             packing.pack(self, self._weights, self._scales, layer, d, codes[d], start)
             for layer in range(self.num_layers)
             for d in range(self.directions)
         ]
+        self._small = SmallCalls(self, self.packed)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the packed weights, which are addresses in this process."""
-        return _checks.attributes_without(super().__getstate__(), "packed")
+        return _checks.attributes_without(super().__getstate__(), "packed", "_small")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         _checks.set_attributes(self, {"precision": state["dtype"].name, **state})
-        self.packed = self._pack()
+        self._pack()
 
     @property
     def initial_state(self) -> tuple[Array, Array] | None:

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastcell import _checks, _threads
 from fastcell._jit import inline_for_all
-from fastcell.scan.arguments import checked_rules, gate, memories, toy_arrays
+from fastcell.scan.arguments import as_array, checked_rules, gate, memories, toy_arrays
 from fastcell.scan.dispatch import BOUNDED, GATED, TOY, Run
 from fastcell.scan.small_calls import small_gated, small_toy
 
@@ -103,10 +103,11 @@ def toy_scan(
     order; only a single column, and with vectors of 512 bits float32 columns whose steps lie side by side and that are
     left over from eights, are added up in groups, so there a float may differ from the plain loop by the rounding of a
     float64 sum.
-    Time: a call of up to 2**14 values in arrays of one or two axes, of the usual types, takes some 5 microseconds and a
-    nanosecond or two a value; others, and those with bounds, ten times as much before the first step. Large arrays run
-    at 0.6 to 0.9 of the speed of memory, of which a step with float32 and int8 rules takes 10 bytes; with bounds in 10
-    to 30% more time, in one column of integers in twice as much.
+    Time: a call of up to 2**14 values takes some 5 microseconds and a nanosecond or two a value, besides what NumPy
+    takes to make arrays of lists. Where values are unsigned integers of 64 bits, unaligned or of another byte order, or
+    rules are made 0 by ``strict=False``, the first step waits ten times as long. Large arrays run at 0.6 to 0.9 of
+    the speed of memory, of which a step with float32 and int8 rules takes 10 bytes; with bounds in 10 to 30% more time,
+    in one column of integers in twice as much.
 
     References
     ----------
@@ -125,8 +126,12 @@ def toy_scan(
     >>> toy_scan([3, 5, -9, 4], x2=1, x3=1, low=0, high=7).y  # a store's stock
     array([3, 7, 0, 4])
     """
-    unbounded = low is None and high is None
-    if unbounded and (small := small_toy(x1, x2, x3, state, keys, fill, out, threads)) is not None:
+    if not type(x1) is type(x2) is type(x3) is np.ndarray:
+        x1 = as_array("x" if x2 is x3 is None else "x1", x1)
+        x2, x3 = as_array("x2", x2), as_array("x3", x3)
+    if type(keys) is not np.ndarray:
+        keys = as_array("keys", keys, "integers")
+    if (small := small_toy(x1, x2, x3, state, keys, fill, low, high, out, threads)) is not None:
         return Scan(*small)
     values, control, emit = toy_arrays(x1, x2, x3)
     is_float = values.dtype.kind == "f"
@@ -200,6 +205,10 @@ def gated_scan(
     >>> gated_scan([1.0, 1.0, 1.0], f=0.5, i=1, o=[0, 1, 1])
     Scan(y=array([0.  , 1.5 , 1.75]), state=np.float64(1.75))
     """
+    if not type(x) is type(f) is type(i) is type(o) is np.ndarray:
+        x, f, i, o = as_array("x", x), as_array("f", f), as_array("i", i), as_array("o", o)
+    if type(keys) is not np.ndarray:
+        keys = as_array("keys", keys, "integers")
     if (small := small_gated(x, f, i, o, state, keys, out, threads)) is not None:
         return Scan(*small)
     values = _checks.array("x", x)

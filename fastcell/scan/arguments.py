@@ -10,7 +10,13 @@ from fastcell._checks import Array
 from fastcell.scan import toy_kernels
 from fastcell.scan.dispatch import column_axes, placed
 
+_AS_THEY_ARE = np.ndarray, int, float, bool, type(None)
 _MANY = 1 << 22  # rules from which a second thread pays for checking them
+
+
+def as_array(name: str, given: Any, expected: str = _checks.VALUES) -> Any:
+    """What is no array yet as one; numbers and None as they are."""
+    return given if type(given) in _AS_THEY_ARE else _checks.array(name, given, expected)
 
 
 def toy_arrays(x1: Any, x2: Any, x3: Any) -> tuple[Array, Array, Array]:

@@ -9,7 +9,7 @@ import numpy as np
 from fastcell import _checks, _memory, _threads
 from fastcell._checks import Array
 from fastcell._jit import VECTOR_BITS
-from fastcell.scan import bounded_kernels, gated_kernels, gated_registers, toy_kernels, toy_registers
+from fastcell.scan import gated_kernels, gated_registers, sequence_kernels, toy_kernels, toy_registers
 from fastcell.scan.blocks import BLOCK, PACKED
 from fastcell.simd.vector import LANES, address
 
@@ -56,12 +56,8 @@ class Cell(NamedTuple):
 
 
 _TOY = Sequence(
-    toy_kernels.toy_sequence,
-    Cut(toy_kernels.SEQUENCE, toy_kernels.toy_sums, toy_kernels.SUMS, toy_kernels.toy_chain),
-)
-_BOUNDED = Sequence(
-    bounded_kernels.bounded_sequence,
-    Cut(toy_kernels.SEQUENCE, bounded_kernels.bounded_sums, bounded_kernels.SUMS, bounded_kernels.bounded_chain),
+    sequence_kernels.toy_sequence,
+    Cut(sequence_kernels.SEQUENCE, sequence_kernels.toy_sums, sequence_kernels.SUMS, sequence_kernels.toy_chain),
 )
 _IN_TURN = Sequence(gated_kernels.gated_sequence, None)
 _CONSTANT, _VARYING = (
@@ -92,7 +88,7 @@ TOY = Cell(
     shared=False,
     registers=True,
 )
-BOUNDED = TOY._replace(sequence=lambda _: _BOUNDED, registers=False)
+BOUNDED = TOY._replace(registers=False)
 GATED = Cell(
     gated_kernels.gated_columns,
     gated_kernels.gated_strips,

@@ -3,10 +3,12 @@
 Whatever is unusual, or wrong, is left to the way of large arrays, which names it.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 
+from fastcell import _checks
 from fastcell._checks import Array
 from fastcell._jit import VECTOR_BITS
 from fastcell.scan import small_kernels
@@ -15,64 +17,78 @@ SMALL = 1 << 14  # steps times columns up to which one entry into compiled code 
 _MEMORIES = 1 << 14  # that keys without a state may ask for
 _FLOAT, _INTEGER = np.dtype(np.float64), np.dtype(np.int64)
 _ACCUMULATORS = {np.dtype(kind): _FLOAT if kind in "fd" else _INTEGER for kind in "fd?bhilBHI"}
-_RULES = frozenset(map(np.dtype, "fd?bhil"))
+_SIGNED = {np.dtype(kind): np.dtype(kind.lower()) for kind in "fd?bhilBHIL"}
+"""What rules are read as: those without a sign as those with one, of which none may be below 0 then."""
 _KEYS = frozenset(map(np.dtype, "bhilBHI"))
 _IN_REGISTERS = tuple(map(np.dtype, "fbb")) if VECTOR_BITS == 512 else None  # the types that `toy_eights` is for
+_ALIKE = {rule: {axes: np.full((1,) * axes, rule, np.int8) for axes in (1, 2)} for rule in (-1, 0, 1, 2)}
+"""By their value and x1's axes, rules that are one number for all steps."""
 
 
 def small_toy(
-    x1: Any, x2: Any, x3: Any, state: Any, keys: Any, fill: Any, out: Any, threads: Any
+    x1: Any, x2: Any, x3: Any, state: Any, keys: Any, fill: Any, low: Any, high: Any, out: Any, threads: Any
 ) -> tuple[Array, Any] | None:
-    """y and the state of a small call on arrays of the usual types; None where one is not, or is wrong."""
+    """y and the state of a small call; None where it is not small, or not usual, or wrong."""
     if x2 is None and x3 is None and type(x1) is np.ndarray and x1.ndim > 1 and x1.shape[-1] == 3:
         x1, x2, x3 = x1[..., 0], x1[..., 1], x1[..., 2]
-    if not (_is_small(x1, threads) and _is_usual(x2, _RULES) and _is_usual(x3, _RULES)):
+    if not _is_small(x1, threads):
         return None
-    if x2.shape != x1.shape or x3.shape != x1.shape or type(fill) is not float:
+    rules, emits = _rules(x2, x1), _rules(x3, x1)
+    if rules is None or emits is None:
         return None
     accumulator = dtype = _ACCUMULATORS[x1.dtype]
     if accumulator is _FLOAT:
         dtype = x1.dtype
-    elif fill.is_integer() and abs(fill) < 2.0**53:
-        fill = int(fill)
-    else:
+    if type(fill) is not float:
+        fill = _checks.fill_value(fill, dtype).item()
+    elif accumulator is _INTEGER:
+        fill = 0 if fill == 0 else _checks.fill_value(fill, dtype).item()
+    ends = _checks.bounds(low, high, accumulator)
+    bounds = None if ends is None else (ends[0].item(), ends[1].item())
+    a = _memories(state, keys, x1.shape, accumulator)
+    values = x1 if x1.ndim < 3 else _as_matrix(x1)
+    y = np.empty_like(values, dtype) if out is None else _output(out, values, dtype, (x1, x2, x3, keys), state)
+    if a is None or y is None:
         return None
-    y, a = _output(out, x1, dtype, state), _memories(state, keys, x1.shape, accumulator)
-    if y is None or a is None:
+    alone = keys is None and bounds is None
+    in_registers = True if alone and (x1.dtype, rules.dtype, emits.dtype) == _IN_REGISTERS else None
+    memories, lowest = a if a.ndim < 3 else _as_matrix(a), 0 if type(x2) is np.ndarray and x2.dtype.kind == "u" else -1
+    if not small_kernels.small_toy(values, rules, emits, y, memories, keys, fill, bounds, lowest, in_registers):
         return None
-    in_registers = True if keys is None and (x1.dtype, x2.dtype, x3.dtype) == _IN_REGISTERS else None
-    if not small_kernels.small_toy(x1, x2, x3, y, a, keys, fill, in_registers):
-        return None
-    return y, a[0] if keys is None else a
+    return y if out is None and y.ndim == x1.ndim else _finished(y, out, x1), a[0] if keys is None else a
 
 
 def small_gated(
     x: Any, f: Any, i: Any, o: Any, state: Any, keys: Any, out: Any, threads: Any
 ) -> tuple[Array, Any] | None:
-    """The same of `gated_scan`, with gates that are numbers, of x's shape, (T, 1) or (1, B)."""
+    """The same of `gated_scan`."""
     if not _is_small(x, threads):
         return None
     kinds = x.dtype.char  # of all that NumPy promotes, which Python's own numbers are not part of
     accumulator = _ACCUMULATORS[x.dtype]
-    for gate in (f, i, o):
-        if type(gate) is float:
+    for given in (f, i, o):
+        if type(given) is float:
             accumulator = _FLOAT
-        elif type(gate) is not int:
-            if not _is_usual(gate, _ACCUMULATORS) or not _broadcasts(gate.shape, x.shape):
+        elif type(given) is not int and type(given) is not bool:
+            if not _is_usual(given, _ACCUMULATORS):
                 return None
-            kinds += gate.dtype.char
-        elif abs(gate) > 2**62:
+            kinds += given.dtype.char
+        elif abs(given) > 2**62:
             return None
     if "d" in kinds or "f" in kinds:
         accumulator = _FLOAT
     dtype = x.dtype if kinds[0] == "f" and "d" not in kinds else accumulator
-    y, a = _output(out, x, dtype, state), _memories(state, keys, x.shape, accumulator)
-    if y is None or a is None:
+    gates = [_gate(gate, x.shape) if type(gate) is np.ndarray else np.array([gate], accumulator) for gate in (f, i, o)]
+    if any(gate is None for gate in gates):
         return None
-    f, i, o = (gate if type(gate) is np.ndarray else np.array([gate], accumulator) for gate in (f, i, o))
-    if not small_kernels.small_gated(x, f, i, o, y, a, keys):
+    a = _memories(state, keys, x.shape, accumulator)
+    values = x if x.ndim < 3 else _as_matrix(x)
+    y = np.empty_like(values, dtype) if out is None else _output(out, values, dtype, (x, f, i, o, keys), state)
+    if a is None or y is None:
         return None
-    return y, a[0] if keys is None else a
+    if not small_kernels.small_gated(values, *gates, y, a if a.ndim < 3 else _as_matrix(a), keys):
+        return None
+    return y if out is None and y.ndim == x.ndim else _finished(y, out, x), a[0] if keys is None else a
 
 
 def _is_usual(array: Any, kinds: Any) -> bool:
@@ -80,41 +96,81 @@ def _is_usual(array: Any, kinds: Any) -> bool:
 
 
 def _is_small(x: Any, threads: Any) -> bool:
-    if not _is_usual(x, _ACCUMULATORS) or not 0 < x.size <= SMALL or x.ndim > 2:
+    if not _is_usual(x, _ACCUMULATORS) or not 0 < x.size <= SMALL or not x.ndim:
         return False
     return threads is None or (type(threads) is int and threads > 0)
 
 
-def _broadcasts(gate: tuple[int, ...], x: tuple[int, ...]) -> bool:
-    """Whether a gate has x's shape, or one value in place of an axis's."""
-    return gate == x or (len(gate) == len(x) == 2 and all(n in (1, m) for n, m in zip(gate, x, strict=True)))
+def _as_matrix(array: Array) -> Array:
+    """All columns on one axis, a copy where they don't lie in the order of the axes."""
+    return array if array.ndim < 3 else array.reshape(len(array), -1)
 
 
-def _output(out: Any, x: Array, dtype: np.dtype[Any], state: Any) -> Array | None:
-    if out is None:
-        return np.empty_like(x, dtype)
-    if type(out) is not np.ndarray or out.dtype != dtype or out.shape != x.shape or not out.flags.behaved:
+def _rules(given: Any, x1: Array) -> Array | None:
+    """Rules as a matrix of a type with a sign."""
+    if type(given) is not np.ndarray:
+        alike = _ALIKE.get(given) if type(given) in (int, float, bool) else None
+        return None if alike is None else alike[min(x1.ndim, 2)]
+    signed = _SIGNED.get(given.dtype)
+    if signed is None or given.shape != x1.shape or not given.flags.aligned:
         return None
-    if dtype is _INTEGER or (state is not None and np.may_share_memory(out, state)):
-        return None  # an integer that overflows is to leave `out` as it was
-    result: Array = out
-    return result
+    rules = given if x1.ndim < 3 else _as_matrix(given)
+    return rules if signed == given.dtype else rules.view(signed)
+
+
+def _gate(gate: Array, x: tuple[int, ...]) -> Array | None:
+    """A gate of x's shape, or one value in place of an axis's, which is how kernels take those of matrices."""
+    if gate.shape == x:
+        return gate if gate.ndim < 3 else _as_matrix(gate)
+    if not gate.ndim:
+        return gate.reshape(1)
+    if len(x) > 2:
+        try:
+            return _as_matrix(np.broadcast_to(gate, x))
+        except ValueError:
+            return None
+    if gate.ndim < len(x):
+        gate = gate[None]
+    fits = gate.ndim == len(x) and all(n in (1, m) for n, m in zip(gate.shape, x, strict=True))
+    return gate if fits else None
+
+
+def _output(out: Any, x: Array, dtype: np.dtype[Any], inputs: tuple[Any, ...], state: Any) -> Array | None:
+    """`out` itself, of which kernels see whether it shares memory with what they read, or what is copied there."""
+    shape = inputs[0].shape
+    if not _is_usual(out, (dtype,)) or out.shape != shape or not out.flags.writeable:
+        return None
+    if state is not None and np.may_share_memory(out, state):
+        return None
+    if dtype is not _INTEGER and x.ndim == len(shape):
+        return out  # type: ignore[no-any-return]
+    # an integer that overflows is to leave `out` as it was, and the columns of more axes may be no axis of a matrix
+    if any(type(part) is np.ndarray and np.may_share_memory(out, part) for part in inputs):
+        return None
+    return np.empty_like(x, dtype)
+
+
+def _finished(y: Array, out: Array | None, x: Array) -> Array:
+    """y in x's shape, in `out` where there is one."""
+    if y is out:
+        return y
+    if x.ndim > 2:
+        y = y.reshape(x.shape)
+    if out is None:
+        return y
+    out[...] = y
+    return out
 
 
 def _memories(state: Any, keys: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
     """A new array of memories, (K, ...)."""
-    inner, count = shape[1:], 1
-    if keys is not None:
-        if not _is_usual(keys, _KEYS) or keys.shape != shape[:1]:
-            return None
-        count = len(state) if type(state) is np.ndarray and state.ndim else int(keys.max()) + 1
-        if state is None and not 0 < count * (inner[0] if inner else 1) <= _MEMORIES:
-            return None
-    expected = inner if keys is None else (count, *inner)
+    inner = shape[1:]
+    if keys is None and state is None:
+        return np.zeros((1, *inner), dtype)
+    if keys is not None and not (_is_usual(keys, _KEYS) and keys.shape == shape[:1]):
+        return None
     if state is None:
-        return np.zeros((count, *inner), dtype)
-    if type(state) in (np.ndarray, dtype.type) and state.dtype == dtype and state.shape == expected:
-        a = np.empty((count, *inner), dtype)
-        a[...] = state
-        return a
-    return None
+        count = int(keys.max()) + 1
+        return np.zeros((count, *inner), dtype) if 0 < count * math.prod(inner) <= _MEMORIES else None
+    a = _checks.memories(state, inner, dtype, keyed=keys is not None)
+    return a[None] if keys is None else a

@@ -56,17 +56,25 @@ def _any_outside(keys, T, K):
     return False
 
 
+@inline
+def _others(rules, placed, low, high):
+    """`has_other_rules` of an array."""
+    _, T, _, B, _ = places(rules)
+    return has_other_rules(placed, T, B, _number(low, placed[3]), _number(high, placed[3]))
+
+
 @kernel
-def small_toy(x1, x2, x3, y, a, keys, fill, in_registers):
-    """`toy_scan`. `in_registers` is None where the types are not those of `toy_eights`, which is not compiled then."""
+def small_toy(x1, x2, x3, y, a, keys, fill, bounds, lowest, in_registers):
+    """`toy_scan`. `in_registers` is None where the types are not those of `toy_eights`, which is not compiled then.
+
+    x2, x3: rules of x1's shape, or one for all. bounds: None, or low and high. lowest: which x2 may be, -1 or 0
+    """
     if _overlap(y, x1) or _overlap(y, x2) or _overlap(y, x3):
         return False
     _, T, _, B, _ = places(x1)
     memories, K, _, _, _ = places(a)
     p1, p2, p3, to, zero = _placed(x1), _placed(x2), _placed(x3), _placed(y), value_of(a)
-    if has_other_rules(p2, T, B, _number(-1, p2[3]), _number(2, p2[3])):
-        return False
-    if has_other_rules(p3, T, B, p3[3], _number(1, p3[3])):
+    if _others(x2, p2, lowest, 2) or _others(x3, p3, 0, 1):
         return False
     silent = _number(fill, to[3])
     if in_registers is not None:  # noqa: SIM102, alone it lets Numba leave out what follows
@@ -78,14 +86,14 @@ def small_toy(x1, x2, x3, y, a, keys, fill, in_registers):
         if _any_outside(codes, T, K) or _overlap(y, keys):
             return False
     elif x1.ndim == 1:
-        return not any_lane(toy_serial(p1, p2, p3, to, memories, 0, T, silent, None, zero))
+        return not any_lane(toy_serial(p1, p2, p3, to, memories, 0, T, silent, bounds, zero))
     overflow = splat(zero, 2) != 0
     for t in range(T):
         row = memories
         if keys is not None:
             row += load_scalar(element(codes, t, 0), codes[3]) * B * 8
         for b in range(B):
-            overflow = toy_one(p1, p2, p3, to, t, b, row + b * 8, overflow, silent, None, zero)
+            overflow = toy_one(p1, p2, p3, to, t, b, row + b * 8, overflow, silent, bounds, zero)
     return not first_lane(overflow)
 
 

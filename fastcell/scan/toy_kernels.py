@@ -9,17 +9,14 @@ float32 along time without bounds another one where masks are registers: `toy_re
     *_columns   columns side by side (C order): a vector is LANES columns of one step, read in place
     *_strips    anything else: blocks of steps by LANES columns are first brought side by side
 
-Both run the steps of a column in their order and give the same bits. `toy_sequence`, for one column alone, adds up
-LANES segments of it at once, cut the same way whatever the number of threads; with bounds `bounded_kernels.py` does.
+Both run the steps of a column in their order and give the same bits. One column alone is sequence_kernels.py's.
 """
 
 from fastcell._jit import inline, kernel
-from fastcell.scan.arrays import alone, element, packed_values, segments, starting, value, values
-from fastcell.scan.blocks import BLOCK, PACKED, ROW, ahead_of, clear, gather, pack, scatter, unpack
+from fastcell.scan.arrays import alone, element, packed_values, starting, value, values
+from fastcell.scan.blocks import PACKED, ROW, ahead_of, clear, gather, pack, scatter, unpack
 from fastcell.scan.rules import clamped, forgets, takes
 from fastcell.simd.vector import (
-    FLOAT64,
-    INT64,
     LANES,
     add_overflows,
     any_lane,
@@ -37,12 +34,8 @@ from fastcell.simd.vector import (
     store_stream,
 )
 
-SEQUENCE = BLOCK * LANES  # steps that toy_sequence takes at once
-SUMS = 3 * ROW  # bytes that the first pass leaves of them
-SHORTEST = 8 * LANES  # steps below which it takes one after the other
 ROWS = 4  # steps that a *_columns kernel takes while it holds a column's memory
 WIDE = 4 * LANES  # rules that are checked at once
-HUGE = 1e300  # beside sums this large the order of additions decides whether one overflows
 
 
 @inline
@@ -158,107 +151,6 @@ def toy_serial(x1, x2, x3, y, a, start, stop, fill, bounds, zero):
         store_scalar(element(y, t, 0), first_lane(_emit(memory, e, fill)))
     store_scalar(a, first_lane(memory))
     return overflow
-
-
-@inline
-def _toy_sums(work, steps, zero, like1, like2):
-    """What packed steps leave of a memory of 0, whether they forget it, and the sum of magnitudes that bounds it.
-
-    Runs backwards, to the last step that forgets in each column.
-    """
-    total = splat(zero, LANES)
-    bound = splat(zero, LANES)
-    forgot = total != 0
-    k = steps - 1
-    while k >= 0 and any_lane(~forgot):
-        x, r = convert(packed_values(work, k, like1), total), packed_values(work + PACKED, k, like2)
-        x = select(takes(r) & ~forgot, x, 0)
-        forgot = forgot | forgets(r)
-        total = total + x
-        if size_of(like1) == 8:  # sums of fewer bytes can't come near HUGE
-            bound = bound + select(x < 0, -x, x)
-        k -= 1
-    return total, forgot, convert(bound, FLOAT64)
-
-
-@inline
-def _store_sums(sums, total, forgot, bound):
-    """The sums of LANES segments as three rows of LANES words."""
-    store(sums, total)
-    store(sums + ROW, convert(forgot, INT64))
-    store(sums + 2 * ROW, bound)
-
-
-@inline
-def _chain(sums, memories, carry, zero):
-    """Chain the segments' sums: leaves the memory at each segment's start, returns the one after the last."""
-    safe = True
-    for lane in range(LANES):
-        at = sums + lane * 8
-        store_scalar(memories + lane * 8, carry)
-        safe &= not (load_scalar(at + 2 * ROW, FLOAT64) >= HUGE or abs(carry) >= HUGE)
-        total, forgot = load_scalar(at, zero), load_scalar(at + ROW, INT64)
-        carry = total if forgot == 1 else carry + total
-    return carry, safe
-
-
-@kernel
-def toy_sequence(x1, x2, x3, y, a, start, stop, work, fill, bounds, zero):
-    """One column: steps from `start`, a multiple of SEQUENCE, to `stop`.
-
-    SEQUENCE steps at a time are cut in LANES segments, which are then columns: a first pass sums each from a memory
-    of 0, the sums are chained, a second pass runs each from its true memory.
-    """
-    memories, sums = scratch(ROW), scratch(SUMS)
-    overflow = splat(zero, LANES) != 0
-    wrapped = splat(zero, 2) != 0
-    t = start
-    while stop - t >= SHORTEST:
-        steps = min(BLOCK, (stop - t) // LANES)
-        after = t + steps * LANES
-        pack(segments(x1, t, steps), steps, LANES, SEQUENCE * x1[1], work)
-        pack(segments(x2, t, steps), steps, LANES, SEQUENCE * x2[1], work + PACKED)
-        pack(segments(x3, t, steps), steps, LANES, SEQUENCE * x3[1], work + 2 * PACKED)
-        total, forgot, bound = _toy_sums(work, steps, zero, x1[3], x2[3])
-        _store_sums(sums, total, forgot, bound)
-        carry, safe = _chain(sums, memories, load_scalar(a, zero), zero)
-        if safe:
-            memory = load(memories, zero, LANES)
-            memory, overflow = toy_block(x1, x2, x3, y, work, steps, memory, overflow, fill, bounds)
-            unpack(work + 3 * PACKED, segments(y, t, steps), steps, LANES, SEQUENCE * y[1])
-            store(memories, memory)
-            # at the end the state is to be the very memory that was emitted
-            store_scalar(a, load_scalar(memories + (LANES - 1) * 8, zero) if after == stop else carry)
-        else:
-            wrapped = wrapped | toy_serial(x1, x2, x3, y, a, t, after, fill, bounds, zero)
-        t = after
-    wrapped = wrapped | toy_serial(x1, x2, x3, y, a, t, stop, fill, bounds, zero)
-    return any_lane(overflow) or any_lane(wrapped)
-
-
-@kernel
-def toy_sums(x1, x2, x3, start, stop, sums, work, _bounds, zero):
-    """The first pass of toy_sequence alone, for threads that can't know their first memory yet.
-
-    sums: (T / SEQUENCE, SUMS) bytes; start and stop are multiples of SEQUENCE
-    """
-    for t in range(start, stop, SEQUENCE):
-        pack(segments(x1, t, BLOCK), BLOCK, LANES, SEQUENCE * x1[1], work)
-        pack(segments(x2, t, BLOCK), BLOCK, LANES, SEQUENCE * x2[1], work + PACKED)
-        total, forgot, bound = _toy_sums(work, BLOCK, zero, x1[3], x2[3])
-        _store_sums(sums + t // SEQUENCE * SUMS, total, forgot, bound)
-
-
-@kernel
-def toy_chain(sums, start, stop, a, _bounds, zero):
-    """Take the memory at `a` from step `start` to step `stop`; returns whether no sum could overflow on the way."""
-    memories = scratch(ROW)
-    all_safe = True
-    for part in range(start // SEQUENCE, stop // SEQUENCE):
-        carry, safe = _chain(sums + part * SUMS, memories, load_scalar(a, zero), zero)
-        store_scalar(a, carry)
-        all_safe &= safe
-    return all_safe
 
 
 @inline

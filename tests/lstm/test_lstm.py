@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastcell as fc
+from fastcell.lstm import driver
 from tests.helpers.lstm_options import configurations
 from tests.helpers.lstms import FUNCTIONS, check, normal
 
@@ -319,20 +320,28 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_small_call_has_the_answer_of_the_long_way(name):
-    """Which any option takes: `threads` here."""
+def test_a_small_call_has_the_answer_of_the_long_way(name, monkeypatch):
+    """Which two threads take."""
     lstm = fc.LSTM(4, 9, seed=0, **SMALL[name])
     L, x = lstm.num_layers * lstm.directions, normal((3, 2, 4), lstm.dtype)
-    rows = 3 if lstm.batch_first else 2
-    state = normal((L, rows, lstm.output_size), lstm.dtype), normal((L, rows, 9), lstm.dtype)
-    kept = [part.copy() for part in state]
-    for begin in (None, state, list(state)):
-        (y, (h, c)), (wanted_y, wanted) = lstm(x, begin), lstm(x, begin, threads=1)
-        for got, want in zip((y, h, c), (wanted_y, *wanted), strict=True):
-            assert (got.dtype, got.shape) == (lstm.dtype, want.shape)
-            np.testing.assert_array_equal(got, want)
-    for part, before in zip(state, kept, strict=True):
-        np.testing.assert_array_equal(part, before)
+    long, taken = driver.run, []
+    monkeypatch.setattr(driver, "run", lambda *args: taken.append(None) or long(*args))
+    for part, rows in ((x, 3 if lstm.batch_first else 2), (x[:1, :1], 1), (x[:, 0].copy(), None)):
+        rows = () if rows is None else (rows,)
+        state = tuple(normal((L, *rows, size), lstm.dtype) for size in (lstm.output_size, 9))
+        kept = [part.copy() for part in state]
+        for begin in (None, state):
+            wanted_y, wanted = lstm(part, begin, threads=2)
+            count = len(taken)
+            for threads in (None, 1):
+                y, (h, c) = lstm(part, begin, threads=threads)
+                for got, want in zip((y, h, c), (wanted_y, *wanted), strict=True):
+                    assert (got.dtype, got.shape) == (lstm.dtype, want.shape)
+                    np.testing.assert_array_equal(got, want)
+            assert len(taken) == count > 0
+        np.testing.assert_array_equal(lstm(part, list(state))[0], wanted_y)
+        for now, before in zip(state, kept, strict=True):
+            np.testing.assert_array_equal(now, before)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -341,7 +350,7 @@ def test_small_calls_take_every_form(form):
     x, h, c = (make(normal(shape)) for shape in ((3, 2, 4), (1, 2, 9), (1, 2, 9)))
     plain = [np.ascontiguousarray(part, np.float32) for part in (x, h, c)]
     y, state = lstm(x, (h, c))
-    wanted_y, wanted = lstm(plain[0], (plain[1], plain[2]), threads=1)
+    wanted_y, wanted = lstm(plain[0], (plain[1], plain[2]), threads=2)
     for got, want in zip((y, *state), (wanted_y, *wanted), strict=True):
         assert got.dtype == np.float32
         np.testing.assert_array_equal(got, want)

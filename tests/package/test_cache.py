@@ -17,7 +17,8 @@ SCAN = """
 import sys, numpy as np, fastcell as fc
 from fastcell.scan.toy_kernels import toy_keyed
 for dtype in sys.argv[1:]:
-    y = fc.toy_scan([1.0, 2.0, 4.0], [1, 1, 1], [1, 1, 1], keys=np.array([1, 0, 1], dtype), strict=False).y
+    x, keys = np.array([1.0, 2.0, 4.0], ">f8"), np.array([1, 0, 1], dtype)
+    y = fc.toy_scan(x, [1, 1, 1], [1, 1, 1], keys=keys, strict=False).y
     assert y.tolist() == [1.0, 2.0, 5.0], y
 print("right", sum(toy_keyed.stats.cache_hits.values()))
 """

@@ -16,9 +16,9 @@ from tests.helpers import processes
 
 # By the kernel that compiles fastest; then how often it came from the cache.
 SCAN = """
-import fastcell as fc
+import fastcell as fc, numpy as np
 from fastcell.scan.toy_kernels import toy_keyed
-y = fc.toy_scan([1.0, 2.0, 4.0], [1, 1, 1], [1, 1, 1], keys=[1, 0, 1], strict=False).y
+y = fc.toy_scan(np.array([1.0, 2.0, 4.0], ">f8"), [1, 1, 1], [1, 1, 1], keys=[1, 0, 1], strict=False).y
 print(y.tolist(), sum(toy_keyed.stats.cache_hits.values()))
 """
 RIGHT, WRONG = [1.0, 2.0, 5.0], [2.0, 4.0, 10.0]

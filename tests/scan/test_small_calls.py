@@ -131,15 +131,102 @@ def test_a_state_goes_on_and_is_not_changed(no_other_way):
     np.testing.assert_allclose(second.state, whole.state, rtol=1e-12, atol=1e-12)
 
 
+def tripled(*arrays):
+    return [array.reshape(10, 2, 5) for array in arrays]
+
+
+UNUSUAL = {
+    "lists": (lambda *arrays: [array.tolist() for array in arrays], {}),
+    "a list and arrays": (lambda x1, x2, x3: (x1.tolist(), x2, x3), {}),
+    "a memory view": (lambda x1, x2, x3: (memoryview(x1), x2, x3), {}),
+    "rules without a sign": (lambda x1, x2, x3: (x1, np.abs(x2).astype("u2"), x3.astype("u1")), {}),
+    "bounds": (lambda *arrays: arrays, {"low": -1, "high": 2.5}),
+    "a floor for keys": (lambda *arrays: arrays, {"low": 0.0, "keys": np.arange(100) % 7}),
+    "integers between bounds": (lambda x1, x2, x3: (x1.astype(int), x2, x3), {"low": -1, "high": 3}),
+    "a floor for columns": (lambda *arrays: [array.reshape(20, 5) for array in arrays], {"low": 0}),
+    "integers with an out": (lambda x1, x2, x3: (x1.astype(int), x2, x3), {"out": np.empty(100, int)}),
+    "a fill that is no float": (lambda *arrays: arrays, {"fill": 2}),
+    "integers and a fill": (lambda x1, x2, x3: (x1.astype(int), x2, x3), {"fill": -3.0}),
+    "a number as state": (lambda *arrays: arrays, {"state": 3}),
+    "a list of keys": (lambda *arrays: arrays, {"keys": [0, 2] * 50, "state": [1, 2, 3]}),
+    "three axes": (tripled, {}),
+    "three axes in another order": (lambda *arrays: [array.transpose(0, 2, 1) for array in tripled(*arrays)], {}),
+    "three axes, an out": (tripled, {"out": np.empty((10, 2, 5))}),
+    "three axes, keys, a floor": (tripled, {"keys": np.arange(10) % 3, "low": 0, "state": np.ones((4, 2, 5))}),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_unusual_calls_are_small_too(name, no_other_way):
+    change, options = UNUSUAL[name]
+    given = change(*problems.toy((100,)))
+    scan = fc.toy_scan(*given, **options)
+    assert scan.y is options.get("out", scan.y)
+    plain = {k: np.asarray(v) if k in ("keys", "state") else v for k, v in options.items() if k != "out"}
+    expected.agree(scan, expected.toy(*map(np.asarray, given), **plain), name)
+
+
+@pytest.mark.parametrize("shape", [(40,), (20, 2), (10, 2, 2)], ids=str)
+def test_one_rule_for_all(shape, no_other_way):
+    x1, x2, _ = problems.toy(shape)
+    for control, emit in ((1, 1), (2.0, True), (x2, 0), (-1, 1)):
+        whole = [np.broadcast_to(np.asarray(rule, np.int8), shape) for rule in (control, emit)]
+        for low in (None, -0.5):
+            found = fc.toy_scan(x1, control, emit, low=low)
+            expected.agree(found, expected.toy(x1, *whole, low=low), f"{control}, {emit}, {low}")
+
+
+def test_gates_of_every_form(no_other_way):
+    x = problems.toy((6, 2, 5))[0]
+    f = np.linspace(-1, 1, 60, dtype=np.float32).reshape(x.shape)
+    rows, alone = x[:, 0], x[:, 0, 0]
+    calls = [(x, f, f, f), (x, f[:, :1, :1], f[0], 1), (rows, f[0, 0], f[:, :1, 0], f[0, 0, 0])]
+    calls += [(alone.tolist(), f[:, 0, 0].tolist(), 0.5, 1), (alone, np.float32(0.5), np.int8(1), True)]
+    for given in calls:
+        wide = [np.broadcast_to(part, np.shape(given[0])) for part in given]
+        expected.agree(fc.gated_scan(*given), expected.gated(*wide), str([np.shape(part) for part in given]))
+    out = np.empty_like(x)
+    assert fc.gated_scan(x, f, f, f, out=out).y is out
+    expected.agree((out, fc.gated_scan(x, f, f, f).state), expected.gated(x, f, f, f), "out")
+
+
+@pytest.mark.parametrize("kind", ["u1", "u8"])
+def test_a_rule_without_a_sign_is_never_negative(kind):
+    x1, x2, x3 = problems.toy((100,))
+    x2 = np.abs(x2).astype(kind)
+    x2[7] = np.iinfo(kind).max
+    with pytest.raises(ValueError, match=rf"^x2 must be -1, 0, 1 or 2, got {x2[7]} at index 7$"):
+        fc.toy_scan(x1, x2, x3)
+
+
+def test_an_integer_that_overflows_leaves_out_as_it_was():
+    x, ones, out = np.array([1, np.iinfo(np.int64).max]), np.ones(2, np.int8), np.array([7, 7])
+    for scan in (partial(fc.toy_scan, x, ones, ones), partial(fc.gated_scan, x, 1, 1, 1)):
+        with pytest.raises(OverflowError, match="leaves int64"):
+            scan(out=out)
+        assert (out == 7).all()
+        with pytest.raises(ValueError, match=r"^out must not overlap an input, got memory shared with x"):
+            scan(out=x)
+
+
+@pytest.mark.parametrize(("error", "words", "options"), [
+    (ValueError, r"^low must be at most high", {"low": 2, "high": 1}),
+    (TypeError, r"^low must be a number or None", {"low": "0"}),
+    (TypeError, r"^fill must be a number", {"fill": "0"}),
+    (TypeError, r"^state must hold bool", {"state": "x"}),
+    (ValueError, r"^keys must have the shape", {"keys": [0, 1]}),
+])  # fmt: skip
+def test_what_is_wrong_in_a_small_call_is_named(error, words, options):
+    out = np.full(100, 9.0)
+    with pytest.raises(error, match=words):
+        fc.toy_scan(*problems.toy((100,)), **options, out=out)
+    assert (out == 9).all()
+
+
 OTHERS = {
     "integers of 64 bits without a sign": (lambda x1, x2, x3: (np.abs(x1).astype("u8"), x2, x3), {}),
-    "rules without a sign": (lambda x1, x2, x3: (x1, x2, x3.astype("u1")), {}),
     "keys far apart": (lambda *arrays: arrays, {"keys": np.arange(100) * 1000}),
-    "integers with an out": (lambda x1, x2, x3: (x1.astype(int), x2, x3), {"out": np.empty(100, int)}),
     "byte-swapped": (lambda x1, x2, x3: (x1.astype(x1.dtype.newbyteorder()), x2, x3), {}),
-    "lists": (lambda x1, x2, x3: (x1.tolist(), x2, x3), {}),
-    "a fill that is no float": (lambda *arrays: arrays, {"fill": 2}),
-    "three axes": (lambda *arrays: [array.reshape(10, 2, -1) for array in arrays], {}),
     "too large": (lambda *arrays: [np.resize(array, (1 << 14) + 1) for array in arrays], {}),
     "not strict": (lambda x1, x2, x3: (x1, np.where(x2 == 1, 5, x2).astype("i1"), x3), {"strict": False}),
     "empty": (lambda *arrays: [array[:0] for array in arrays], {}),
@@ -151,7 +238,6 @@ def test_all_else_goes_the_way_of_large_arrays(name, way_of_large_arrays):
     change, options = OTHERS[name]
     arrays = change(*problems.toy((100,)))
     scan = fc.toy_scan(*arrays, **options)
-    options = {name: value for name, value in options.items() if name != "out"}
     expected.agree(scan, expected.toy(*map(np.asarray, arrays), **options), name)
     assert len(way_of_large_arrays) == 1
 
