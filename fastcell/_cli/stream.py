@@ -215,7 +215,7 @@ def _load(path: Path | None, job: Job, seen: str) -> pa.Table | None:
         raise BadInputError(f"{path}: expected a state with columns {columns}, got {names}")
     for field in (table.schema.field(name) for name in names if name not in by):
         kind = field.type
-        if not (of.is_integer(kind) or of.is_floating(kind) or of.is_temporal(kind) or of.is_null(kind)):
+        if not any(fits(kind) for fits in (of.is_integer, of.is_floating, of.is_decimal, of.is_temporal, of.is_null)):
             raise BadInputError(f"{path}: expected a state with numbers in {field.name}, got {kind}")
     if befores and set(befores) <= set(names) and (table.schema.metadata or {}).get(_SEEN) == seen.encode():
         table = table.filter(table[befores[0]].is_valid()).select([*by, *befores]).rename_columns(columns)

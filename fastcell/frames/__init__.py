@@ -36,6 +36,46 @@ The states are tables with a row for each card. Tomorrow's run reads them, and s
 >>> later["score"].to_pylist() == both["score"].to_pylist()[1000:]
 True
 
+Larger than memory, in batches of a query of Polars. Over 2, 10 and 20 million rows of 100,000 keys this took 482, 544
+and 576 MiB at most, ``sink_parquet`` of ``toy_scan(query, ...).frame`` 462, 672 and 927::
+
+    state = None
+    for part in query.collect_batches(maintain_order=True):
+        part, state = fc.frames.toy_scan(part, "amount", "rule", "shown", by="card", state=state)
+        keep(part)
+
+Ray Data, one actor over blocks in their order, which saves its state after each::
+
+    class Scored:
+        state = None
+
+        def __call__(self, rows):
+            rows, self.state = fc.frames.toy_scan(rows, "amount", "rule", "shown", by="card", state=self.state)
+            pq.write_table(self.state, folder / "state.parquet")
+            return rows
+
+    ray.data.DataContext.get_current().execution_options.preserve_order = True
+    scored = dataset.map_batches(Scored, batch_format="pyarrow", concurrency=1)
+
+Spark, in parallel: all rows of a card are in one of 64 groups, whose state goes from one day's folder to the next's. A
+group without rows keeps its state, as the folder is copied first; a task that is tried again finds what it found::
+
+    shutil.copytree(folder / "monday", folder / "tuesday")
+
+    def scored(group, rows):
+        name = f"{group[0]}.parquet"
+        before = folder / "monday" / name
+        state = pd.read_parquet(before) if before.exists() else None
+        rows, state = fc.frames.toy_scan(
+            rows, "amount", "rule", "shown", by="card", order_by="at", state=state
+        )
+        state.to_parquet(folder / "tuesday" / name)
+        return rows
+
+    group = (functions.crc32("card") % 64).alias("group")
+    columns = "card string, at long, amount double, rule long, shown long, y double"
+    result = events.groupBy(group).applyInPandas(scored, columns)
+
 The same from the command line, over files larger than memory: ``python -m fastcell gated`` and ``lstm``.
 """
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -29,10 +30,10 @@ def toy_scan(
     *,
     name: str = "y",
     nulls: str = "raise",
-    fill: float | timedelta = 0.0,
+    fill: float | timedelta | Decimal = 0.0,
     strict: bool = True,
-    low: float | timedelta | None = None,
-    high: float | timedelta | None = None,
+    low: float | timedelta | Decimal | None = None,
+    high: float | timedelta | Decimal | None = None,
     threads: int | None = None,
     order_by: str | Sequence[str] | None = None,
 ) -> Frames:
@@ -51,7 +52,8 @@ def toy_scan(
         ``__arrow_c_stream__``, such as a relation of DuckDB.
     value, control, emit : str
         Columns of integers, floats or bool; for the last two a number for all rows, too. Values may be durations:
-        outputs and memories are such, too, and `fill`, `low` and `high` are datetime.timedelta or 0.
+        outputs and memories are such, too, and `fill`, `low` and `high` are datetime.timedelta or 0. Or decimals:
+        outputs and memories have their precision and scale, and sums are exact, of at most 64 bits.
     by : str or list of str, optional
         Columns whose values together are a row's key: text, dates, categories, numbers, anything that can be
         compared, in any order of rows. A null is a key like any other. Without, all rows have one memory.
@@ -78,9 +80,10 @@ def toy_scan(
     -------
     Frames(frame, state)
         `frame` is df with the column `name`: float32 for float32 values, float64 for float64, int64 for integers,
-        durations for durations; a pandas index stays. `state` lists keys as they were first met, with memories of
-        float64, int64 or durations; Arrow's views come as large text or bytes there, and dictionaries of 8 or 16 bits
-        with indices of 32. Both are lazy where df is: a query runs when it is collected, once for each of the two, so
+        durations for durations, decimals for decimals; a pandas index stays, and columns are NumPy's, nullable or
+        Arrow's there as the values are. `state` lists keys as they were first met, with memories of float64, int64,
+        durations or decimals; Arrow's views come as large text or bytes there, and dictionaries of 8 or 16 bits with
+        indices of 32. Both are lazy where df is: a query runs when it is collected, once for each of the two, so
         collect the state of one chunk before it goes into the next.
 
     Raises
@@ -92,7 +95,7 @@ def toy_scan(
     TypeError
         Something else than such a frame, a column of a wrong type, a state of another kind or with other types.
     OverflowError
-        An integer memory leaves int64, or a duration its type.
+        An integer memory leaves int64, or a duration or decimal its type.
     ImportError
         Without narwhals and pyarrow: `pip install 'fastcell[frames]'`.
 
@@ -100,7 +103,8 @@ def toy_scan(
     -----
     Columns of numbers without nulls are read in place, those in several chunks are first joined. Integer keys that
     lie near each other, dates and categories are numbered through a table in less time than the scan takes, text
-    through a hash table in about three times that. A query that is collected takes its columns as a whole.
+    through a hash table in about three times that. A query that is collected, or that `sink_parquet` writes, takes
+    its columns as a whole: `help(fastcell.frames)` has it in batches.
     A Dask dataframe is shuffled by its keys, so that its rows come out in another order, each key's in their own, and
     the state has as many partitions; without keys partitions run one after the other. Both are computed when they are
     asked for, best together: ``dask.compute(frame, state)``.

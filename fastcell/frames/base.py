@@ -194,6 +194,10 @@ class Job:
         if column.dtype not in _NUMBERS:
             moments = isinstance(column.dtype, nw.Datetime | nw.Date)
             hint = "; a time minus a time is a duration, which toy_scan takes as a value" if moments else ""
+            if column.dtype == nw.Object:
+                hint = "; decimals as pd.ArrowDtype(pyarrow.decimal128(...)) have a scale that toy_scan can keep"
+            if column.dtype == nw.Decimal:
+                hint = "; cast decimals to float64, or let toy_scan take them as its value"
             raise TypeError(f"column {given!r} must hold {VALUES}, got {type_of(column)}{hint}")
         if has_nulls(column):
             self._check_nulls(frame, role)
@@ -275,14 +279,37 @@ def _some(names: list[str]) -> str:
     return listed(names) if len(names) < 4 else f"{names[0]!r} to {names[-1]!r}"
 
 
-def columns_of(names: list[str], arrays: list[Array], like: nw.DataFrame[Any]) -> list[nw.Series[Any]]:
-    """Columns of like's kind."""
+def columns_of(
+    names: list[str], arrays: list[Array], like: nw.DataFrame[Any], beside: nw.Series[Any] | None = None
+) -> list[nw.Series[Any]]:
+    """Columns of like's kind; in pandas of NumPy's types, or of those of Arrow or with a mask that `beside` has."""
     backend = like.implementation
-    return [nw.Series.from_numpy(name, array, backend=backend) for name, array in zip(names, arrays, strict=True)]
+    dtype = beside.to_native().dtype if beside is not None and backend.is_pandas() else np.dtype(float)
+    if isinstance(dtype, np.dtype):
+        return [nw.Series.from_numpy(name, array, backend=backend) for name, array in zip(names, arrays, strict=True)]
+    import pandas as pd
+
+    if isinstance(dtype, pd.ArrowDtype):
+        return [column_of_arrow(name, pa.array(array), like, beside) for name, array in zip(names, arrays, strict=True)]
+    masked = {"i": pd.arrays.IntegerArray, "f": pd.arrays.FloatingArray}
+    return [
+        nw.from_native(
+            pd.Series(masked[array.dtype.kind](array, np.zeros(len(array), bool)), name=name), series_only=True
+        )
+        for name, array in zip(names, arrays, strict=True)
+    ]
 
 
-def column_of_arrow(name: str, array: Any, like: nw.DataFrame[Any]) -> nw.Series[Any]:
-    """A column of like's kind that NumPy has no type for."""
+def column_of_arrow(
+    name: str, array: Any, like: nw.DataFrame[Any], beside: nw.Series[Any] | None = None
+) -> nw.Series[Any]:
+    """A column of like's kind that NumPy has no type for; in pandas of Arrow's type if `beside` is of one."""
+    if beside is not None and like.implementation.is_pandas():
+        import pandas as pd
+
+        if isinstance(beside.to_native().dtype, pd.ArrowDtype):
+            whole = pd.arrays.ArrowExtensionArray(array)
+            return nw.from_native(pd.Series(whole, name=name), series_only=True)
     column: nw.Series[Any] = nw.from_arrow(pa.table({name: array}), backend=like.implementation)[name]
     return column
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastcell._checks import ALLOWED, Array, first_index, other_rules
-from fastcell.frames import durations, times
+from fastcell.frames import amounts, times
 from fastcell.frames.bad_row import BadRowError
 from fastcell.frames.base import Job, Streams, columns_of, refuse_nulls
 from fastcell.scan import gated_scan, toy_scan
@@ -61,7 +61,7 @@ class ScanJob(Job):
     def _given(self, state: nw.DataFrame[Any], arrays: dict[str, Any]) -> list[Array]:
         memory = state[MEMORY]
         if isinstance(arrays["value"], pa.Array):
-            return [durations.memories(memory, arrays["value"].type)]
+            return [amounts.memories(memory, arrays["value"].type)]
         if memory.dtype not in (nw.Float64, nw.Int64):
             raise TypeError(f"state's column {MEMORY!r} must hold float64 or int64, got {memory.dtype}")
         refuse_nulls(memory)
@@ -101,12 +101,15 @@ class ScanJob(Job):
         memory = None if state is None else state[0] if self.by else state[0][0]
         kind, options = getattr(arrays["value"], "type", None), self.options
         if kind is not None:
-            arrays = arrays | {"value": durations.numbers(arrays["value"])}
-            options = durations.options(options, kind)
+            options = amounts.options(options, kind)
         try:
+            if kind is not None:
+                arrays = arrays | {"value": amounts.numbers(arrays["value"])}
             y, memories = self._scanned(arrays, streams.codes, memory, options)
             if kind is not None:
-                durations.check([y, np.atleast_1d(memories)], kind)
+                amounts.check([y, np.atleast_1d(memories)], kind)
+        except pa.ArrowInvalid as error:
+            raise OverflowError(f"column {self.roles['value']!r}: {error}") from None
         except OverflowError as error:
             said = error if kind is None else f"a memory leaves {kind}"
             raise OverflowError(f"column {self.roles['value']!r}: {said}") from None
@@ -129,21 +132,23 @@ class ScanJob(Job):
             raise
 
     def _outputs(self, outputs: list[Array], like: nw.DataFrame[Any]) -> list[nw.Series[Any]]:
-        kind = durations.kind_of(like[self.roles["value"]])
+        kind = amounts.kind_of(like[self.roles["value"]])
         if kind is None:
-            return super()._outputs(outputs, like)
-        return [times.column(self.outputs[0], outputs[0], kind, like)]
+            return columns_of(self.outputs, outputs, like, like[self.roles["value"]])
+        return [amounts.column(self.outputs[0], outputs[0], kind, like, self.roles["value"])]
 
     def _state(self, last: list[Array], arrays: dict[str, Any], like: nw.DataFrame[Any]) -> list[nw.Series[Any]]:
         if isinstance(arrays["value"], pa.Array):
-            return [times.column(MEMORY, last[0], arrays["value"].type, like)]
-        columns = columns_of([MEMORY], last[:1], like)
-        return columns if self.half_life is None else [*columns, times.column(TIME, last[1], arrays["time"].type, like)]
+            return [amounts.column(MEMORY, last[0], arrays["value"].type, like, self.roles["value"])]
+        columns = columns_of([MEMORY], last[:1], like, like[self.roles["value"]])
+        if self.half_life is None:
+            return columns
+        return [*columns, times.column(TIME, last[1], arrays["time"].type, like, like[self.roles["time"]])]
 
     def _array(self, frame: nw.DataFrame[Any], role: str) -> Any:
-        if role == "value" and self.kind == "toy" and durations.kind_of(frame[self.roles[role]]) is not None:
+        if role == "value" and self.kind == "toy" and amounts.kind_of(frame[self.roles[role]]) is not None:
             self._check_nulls(frame, role)
-            return durations.read(frame[self.roles[role]])
+            return amounts.read(frame[self.roles[role]])
         if role != "time":
             return super()._array(frame, role)
         self._check_nulls(frame, role)

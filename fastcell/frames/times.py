@@ -119,11 +119,14 @@ def none_of(kind: np.dtype[Any]) -> Any:
     return np.float64(math.nan) if kind.kind == "f" else _NEVER
 
 
-def column(name: str, numbers: Array, kind: pa.DataType, like: nw.DataFrame[Any]) -> nw.Series[Any]:
-    """Times of Arrow's type `kind` as a column of like's kind."""
+def column(
+    name: str, numbers: Array, kind: pa.DataType, like: nw.DataFrame[Any], beside: nw.Series[Any]
+) -> nw.Series[Any]:
+    """Times of Arrow's type `kind` as a column of like's kind, `beside` as in `column_of_arrow`."""
     absent = np.isnan(numbers) if numbers.dtype.kind == "f" else numbers == _NEVER
     array = pa.array(numbers, mask=absent)
-    return column_of_arrow(name, array.cast(pa.int32()).cast(kind) if of.is_date32(kind) else array.cast(kind), like)
+    array = array.cast(pa.int32()) if of.is_date32(kind) else array
+    return column_of_arrow(name, array.cast(kind), like, beside)
 
 
 def nanoseconds(kind: pa.DataType) -> int | None:

@@ -211,10 +211,9 @@ def test_integers_stay_integers(kind):
     assert y_of(result).tolist() == [2**62, 2**62 + 1]
     assert rows(result.state) == [{"memory": 2**62 + 1}]
     state = collected(result.state)
-    assert (
-        str(state.schema.field("memory").type if isinstance(state, pa.Table) else state["memory"].dtype).lower()
-        == "int64"
-    )
+    of_arrow = isinstance(state, pa.Table)
+    made = collected(kind(table))
+    assert state.schema.field("memory").type == pa.int64() if of_arrow else state["memory"].dtype == made["v"].dtype
     with pytest.raises(OverflowError, match="column 'v'"):
         collected(fc.frames.toy_scan(kind(pa.table({"v": [2**62] * 3, "c": [1] * 3, "e": [1] * 3})), **ROLES).frame)
 
@@ -445,8 +444,6 @@ def test_what_is_no_frame():
         fc.frames.toy_scan(pl.DataFrame(GOOD), **ROLES, state=pa.table({"memory": [1.0]}))
     with pytest.raises(TypeError, match=r"^state must be of df's kind, LazyFrame, got DataFrame"):
         fc.frames.toy_scan(pl.LazyFrame(GOOD), **ROLES, state=pd.DataFrame({"memory": [1.0]}))
-    with pytest.raises(TypeError, match="got Decimal"):
-        fc.frames.toy_scan(pl.DataFrame(GOOD).with_columns(v=pl.col("v").cast(pl.Decimal(10, 2))), **ROLES)
 
 
 def test_other_rules_when_they_are_let_in(kind):
