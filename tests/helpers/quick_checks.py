@@ -79,10 +79,11 @@ def calls():
             for each in (f, 0.5, f[:, :1] if f.ndim > 1 else 1):
                 expected.agree(fc.gated_scan(x, each, i, o), expected.gated(x, each, i, o), f"{shape}, {order}, gates")
     x1, x2, x3 = inputs((40,), "float32")
-    for bad in (x2, x3):
-        kept, bad[7] = bad[7], 3
+    unsigned = np.abs(x2).astype("u1")
+    for bad, control, rule in ((x2, x2, 3), (x3, x2, 3), (unsigned, unsigned, 255)):
+        kept, bad[7] = bad[7], rule
         try:
-            fc.toy_scan(x1, x2, x3)
+            fc.toy_scan(x1, control, x3)
         except ValueError:
             bad[7] = kept
         else:

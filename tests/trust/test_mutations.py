@@ -166,12 +166,8 @@ MUTANTS = {
     "a small call takes one gate for all columns": Mutant(
         "calls", CALLS, "step if T > 1 else 0, column if B > 1 else 0", "step if T > 1 else 0, column if B > 9 else 0"
     ),
-    "a small call takes any rule": Mutant(
-        "calls",
-        CALLS,
-        "p3[3], _number(1, p3[3])",
-        "p3[3], _number(3, p3[3])",
-    ),
+    "a small call takes any rule": Mutant("calls", CALLS, "_others(x3, p3, 0, 1)", "_others(x3, p3, 0, 3)"),
+    "in a small call 255 resets": Mutant("calls", CALLS, "_others(x2, p2, lowest, 2)", "_others(x2, p2, -1, 2)"),
     "a small call writes over its input": Mutant("calls", CALLS, "return first < other_last and", "return False and"),
     "threads begin with nothing": Mutant("registers", "scan/dispatch.py", "begin, step, 0, 1,", "step, step, 0, 1,"),
     "a cell's second row reads the first's h": Mutant(
