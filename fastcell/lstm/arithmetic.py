@@ -28,14 +28,18 @@ class Arithmetic(NamedTuple):
     are those of weights that are integers times a scale."""
     operand_bytes: Callable[[int], int]
     operand: Any
-    multiply: Callable[[Tile], None] | None
-    """None where `multiply_matrix` does it all."""
+    multiply: Callable[[Tile], None]
     exact: bool = True
     """Whether its sums deserve activations that are exact to some ulp."""
     multiply_matrix: Callable[[MatrixTile], None] | None = None
     """The same with the CPU's matrix unit, if it has one for this arithmetic."""
     matrix_from: tuple[int, int] = (0, 0)
-    """Rows, and values of each, from which it does."""
+    """Rows, and values of each, from which a sequence's do; from the first on, vectors have no part in it."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether the unit does all of a sequence."""
+        return self.multiply_matrix is not None and self.matrix_from == (0, 0)
 
     @property
     def tile_rows(self) -> int:
@@ -50,8 +54,8 @@ ARITHMETICS = {
         np.float64(0), np.float64, floats.pack, floats.operand_bytes, floats.operand, floats.multiply_double
     ),
     "bfloat16": Arithmetic(
-        np.uint16(0), np.float32, bfloat16.pack, bfloat16.operand_bytes, bfloat16.operand,
-        *((None, False, bfloat16.multiply_matrix) if bfloat16.MATRIX else (bfloat16.multiply, False)),
+        np.uint16(0), np.float32, bfloat16.pack, bfloat16.operand_bytes, bfloat16.operand, bfloat16.multiply, False,
+        bfloat16.multiply_matrix if bfloat16.MATRIX else None,
     ),
     "int8": Arithmetic(
         np.int8(0), np.float32, int8.pack, int8.operand_bytes, int8.operand, int8.multiply, False,

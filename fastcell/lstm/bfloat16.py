@@ -38,7 +38,8 @@ BLOCK = 32
 """Inputs whose products are summed before they are added."""
 MATRIX = matrix.has("bf16")
 DOT = "avx512bf16" in features() and not MATRIX
-"""Which instructions multiply bfloat16: operands are then pairs of them, else floats that hold rounded values."""
+"""Which instructions multiply bfloat16: operands are then pairs of them, else floats that hold rounded values. Where
+AMX does, vectors do steps alone, by fma."""
 TOGETHER = BLOCK if MATRIX else 4 if DOT else 2
 """Inputs of which there are always so many, zeros where they are not."""
 ORDER = (2, 0, 3, 1) if DOT else (0, 1, 2, 3)
@@ -143,7 +144,11 @@ def _plain(tile: Tile, sums: dict[Any, Any], first: Any, turn: Any, odd: int) ->
     word = builder.add(builder.udiv(first, tile.constant(2)), turn)
 
     def value(r: int) -> Any:
-        return tile.broadcast(tile.plus(tile.plus(tile.x[r], word, 8), 4 * odd), types.float32)
+        if not MATRIX:
+            return tile.broadcast(tile.plus(tile.plus(tile.x[r], word, 8), 4 * odd), types.float32)
+        pair = tile.broadcast(tile.plus(tile.x[r], word, 4), types.int32)
+        half = builder.and_(pair, upper) if odd else builder.shl(pair, ir.Constant(kind, [16] * LANES))
+        return builder.bitcast(half, tile.sum)
 
     def weight(v: int) -> Any:
         loaded = tile.load(tile.gate(v, word, first=2 * odd - 2), kind, 2)

@@ -15,8 +15,7 @@ from fastcell._jit import inline, kernel
 from fastcell.lstm.gates import advance, special_of
 from fastcell.lstm.kernels import NONE, copy_values
 from fastcell.lstm.layout import GROUP, VECTOR, of_layer, part_of, sizes_of
-from fastcell.lstm.products import begin_unit, end_unit, operand_at, products, products_here, rough_of, sums_of
-from fastcell.simd.matrix import ROOM
+from fastcell.lstm.products import operand_at, products, products_here, rough_of, sums_of
 from fastcell.simd.vector import load, load_first, scratch, size_of, store, store_first, store_scalar
 
 STACK = 1 << 15
@@ -34,10 +33,10 @@ def _row_bytes(size):
 
 
 @kernel
-def step_rows(x, h, c, room, block, layer, special, kind, unit):
+def step_rows(x, h, c, room, block, layer, special, kind):
     """One step of rows in place, x: (rows, I)  h: (rows, R)  c: (rows, H), as `_look` tells of them.
 
-    room: scratch for `block` rows, as `_row_bytes` has it.  unit: as `products` takes it.
+    room: scratch for `block` rows, as `_row_bytes` has it.
     """
     more = None if special is None else special_of(layer)
     like, rough = sums_of(kind), rough_of(kind)
@@ -66,12 +65,8 @@ def step_rows(x, h, c, room, block, layer, special, kind, unit):
             wide = min(many, size.groups - g)
             last = size.last if g + wide == size.groups else 4
             start, sums = (bias + g * GROUP, NONE), (gates, np.int64(GROUP))
-            products_here(
-                kind, start, sums, wide, last, (w_x[0] + g * w_x[1], w_x[1], w_x[2]), (x_table, NONE), count, unit
-            )
-            products_here(
-                kind, sums, sums, wide, last, (w_h[0] + g * w_h[1], w_h[1], w_h[2]), (h_table, NONE), count, unit
-            )
+            products_here(kind, start, sums, wide, last, (w_x[0] + g * w_x[1], w_x[1], w_x[2]), (x_table, NONE), count)
+            products_here(kind, sums, sums, wide, last, (w_h[0] + g * w_h[1], w_h[1], w_h[2]), (h_table, NONE), count)
             for k in range(g, g + wide):
                 here = gates + (k - g) * GROUP, np.int64(GROUP)
                 c_k, h_k = (c[0] + first * c[2] + k * VECTOR, c[2]), (new + k * VECTOR, size.c_row)
@@ -84,7 +79,7 @@ def step_rows(x, h, c, room, block, layer, special, kind, unit):
                 )
             w_p = part_of(layer, "w_p"), of_layer(layer, "w_p_group"), size.hidden
             zeros, to = (part_of(layer, "zeros"), NONE), (back, size.h_row)
-            products(kind, zeros, to, size.p_groups, size.p_last, w_p, (h_table, NONE), count, unit)
+            products(kind, zeros, to, size.p_groups, size.p_last, w_p, (h_table, NONE), count)
         for r in range(count):
             source = back + r * size.h_row if size.p_groups != 0 else new + r * size.c_row
             copy_values(source, h[0] + (first + r) * h[2], size.returned, like)
@@ -178,16 +173,14 @@ def step_arrays(x, h, c, layer, special, kind):
     """One step of the rows of x, h and c, which are checked, in place."""
     a_row = _row_bytes(sizes_of(layer))
     needed = 64 + a_row
-    unit = begin_unit(kind, np.int64(scratch(ROOM)), 0)
     if needed <= STACK:
         block = 1 if x[1] == 1 else min((STACK - needed) // a_row + 1, 64)
         room = (scratch(STACK) + 63) // 64 * 64
-        step_rows(x, h, c, room, block, layer, special, kind, unit)
+        step_rows(x, h, c, room, block, layer, special, kind)
     else:
         heap = np.empty(needed, np.uint8)
         room = (heap.ctypes.data + 63) // 64 * 64
-        step_rows(x, h, c, room, np.int64(1), layer, special, kind, unit)
-    end_unit(unit)
+        step_rows(x, h, c, room, np.int64(1), layer, special, kind)
 
 
 @kernel

@@ -132,7 +132,7 @@ def lstm_layer(layer, special, call, begin, last, block, stretch, kind, meeting)
         rank = enter(meeting)
         if rank == 0:
             return
-    unit = begin_unit(kind, np.int64(scratch(ROOM)), 1)
+    unit = begin_unit(kind, np.int64(scratch(ROOM)))
     while True:
         if call == 0:
             word = wait_for_call(meeting, rank, word)

@@ -59,8 +59,6 @@ def rough_of(typingctx, kind):
 def _emit(builder, kind, args, rows, vectors):
     """The code of a tile; args: those of `multiply_add`."""
     arithmetic = of_kind(kind)
-    if arithmetic.multiply is None:
-        return
     (start, start_row), (to, to_row), (w, w_group, count), (table, offset) = (
         cgutils.unpack_tuple(builder, part) for part in args[1:5]
     )
@@ -115,15 +113,13 @@ def _multiply_tall(typingctx, kind, start, to, weights, rows_at, there, vectors)
     return types.void(kind, start, to, weights, rows_at, types.int64, types.int64), codegen
 
 
-@intrinsic(prefer_literal=True)
-def begin_unit(typingctx, kind, room, always):
+@intrinsic
+def begin_unit(typingctx, kind, room):
     """Make the CPU's matrix unit ready: what `end_unit` and `products` take, None if it has none for this arithmetic.
 
-    room: the address of `matrix.ROOM` bytes that the caller keeps.  always: literally 0 where calls are short, and
-    vectors should do what they can.
+    room: the address of `matrix.ROOM` bytes that the caller keeps. It takes as long as a step of few units.
     """
-    arithmetic = of_kind(kind)
-    used = arithmetic.multiply_matrix and (always.literal_value or arithmetic.multiply is None)
+    used = of_kind(kind).multiply_matrix is not None
 
     def codegen(context, builder, sig, args):
         if not used:
@@ -131,7 +127,7 @@ def begin_unit(typingctx, kind, room, always):
         matrix.begin(builder, args[1])
         return args[1]
 
-    return (types.int64 if used else types.none)(kind, types.int64, always), codegen
+    return (types.int64 if used else types.none)(kind, types.int64), codegen
 
 
 @inline
@@ -157,7 +153,7 @@ def _pays(typingctx, kind, rows, count):
 @intrinsic
 def _alone(typingctx, kind):
     """Whether vectors do nothing of this arithmetic: a constant, so that the unit's code for it is not compiled."""
-    alone = of_kind(kind).multiply is None
+    alone = of_kind(kind).alone
     return types.boolean(kind), lambda context, builder, sig, args: ir.Constant(ir.IntType(1), alone)
 
 
@@ -249,6 +245,19 @@ def _by_vectors(kind, start, to, groups, last, weights, rows, count):
         g += 1
 
 
+def _by_vectors_too(kind, start, to, groups, last, weights, rows, count):
+    """`_by_vectors` where the unit leaves something to them."""
+
+
+@overloaded(_by_vectors_too)
+def _by_vectors_too_of(kind, start, to, groups, last, weights, rows, count):
+    if of_kind(kind).alone:
+        return lambda kind, start, to, groups, last, weights, rows, count: None
+    return lambda kind, start, to, groups, last, weights, rows, count: _by_vectors(
+        kind, start, to, groups, last, weights, rows, count
+    )
+
+
 @helper
 def products(kind, start, to, groups, last, weights, rows, count, unit=None):
     """Add weights times each of `count` rows to `start`, into `to`, for `groups` groups.
@@ -256,17 +265,20 @@ def products(kind, start, to, groups, last, weights, rows, count, unit=None):
     start, to, weights, rows: as in `multiply_add`. last: how many vectors of the last group are wanted; what comes to
     stand in its others is nobody's. unit: what `begin_unit` gave, or None for vectors alone.
     """
-    if unit is None or not _pays(kind, count, weights[2]):
+    if unit is None:
         _by_vectors(kind, start, to, groups, last, weights, rows, count)
+        return
+    if not _pays(kind, count, weights[2]):
+        _by_vectors_too(kind, start, to, groups, last, weights, rows, count)
         return
     row, g = _by_matrix(kind, start, to, groups, last, weights, rows, count, unit)
     if row < count:
-        _by_vectors(
+        _by_vectors_too(
             kind, (start[0] + row * start[1], start[1]), (to[0] + row * to[1], to[1]), g, 4, weights,
             (rows[0] + row * 8, rows[1]), count - row,
         )  # fmt: skip
     if g < groups:
-        _by_vectors(
+        _by_vectors_too(
             kind, (start[0] + g * GROUP, start[1]), (to[0] + g * GROUP, to[1]), groups - g, last,
             (weights[0] + g * weights[1], weights[1], weights[2]), rows, count,
         )  # fmt: skip

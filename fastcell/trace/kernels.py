@@ -6,9 +6,8 @@ from fastcell._jit import inline, kernel
 from fastcell.lstm.gates import activation, clamp, special_of
 from fastcell.lstm.kernels import NONE
 from fastcell.lstm.layout import GROUP, VECTOR, of_layer, part_of, sizes_of
-from fastcell.lstm.products import begin_unit, end_unit, operand_at, products, sums_of
-from fastcell.simd.matrix import ROOM
-from fastcell.simd.vector import address, fma, load, scratch, size_of, store, store_scalar
+from fastcell.lstm.products import operand_at, products, sums_of
+from fastcell.simd.vector import address, fma, load, size_of, store, store_scalar
 
 
 @kernel
@@ -26,21 +25,19 @@ def lstm_gates(layer, x, h, c, out, room, kind):
     w_h = part_of(layer, "w_h"), of_layer(layer, "w_h_group"), size.returned
     special = special_of(layer)
     to, floor = (gates, size.gate_row), of_layer(layer, "h_floor")
-    unit = begin_unit(kind, np.int64(scratch(ROOM)), 0)
     for n in range(len(x)):
         x_n = address(x) + n * size.inputs * size_of(like)
         h_n = address(h) + n * size.returned * size_of(like)
         store_scalar(x_table, operand_at(kind, x_n, operands, 0, size.x_operand, size.inputs, 0.0))
         h_operand = operand_at(kind, h_n, operands + size.x_operand, 0, size.h_operand, size.returned, floor)
         store_scalar(h_table, h_operand)
-        products(kind, (part_of(layer, "bias"), NONE), to, size.groups, size.last, w_x, (x_table, NONE), 1, unit)
-        products(kind, to, to, size.groups, size.last, w_h, (h_table, NONE), 1, unit)
+        products(kind, (part_of(layer, "bias"), NONE), to, size.groups, size.last, w_x, (x_table, NONE), 1)
+        products(kind, to, to, size.groups, size.last, w_h, (h_table, NONE), 1)
         for k in range(size.groups):
             place, part = n * size.c_row + k * VECTOR, len(x) * size.c_row
             before = address(c) + place
             apart = VECTOR // 4 * (size.last if k + 1 == size.groups else 4)
             _finish((gates + k * GROUP, apart), before, before + part, address(out) + place, part, k, special, like)
-    end_unit(unit)
 
 
 @inline

@@ -109,7 +109,7 @@ def _rows_of_bfloat16(start, to, weights, x, kind):
 
 @njit
 def _with_operands(start, to, groups, weights, x, table, room, size, kind):
-    unit = begin_unit(kind, room, 1)
+    unit = begin_unit(kind, room)
     operands = (room + ROOM + 63) // 64 * 64
     for r in range(len(x)):
         table[r] = operand_at(kind, address(x) + r * x.strides[0], operands, r, size, x.shape[1], 0.0)
