@@ -58,35 +58,6 @@ def run(
     _threads.run(piece, pieces)
 
 
-_NOTHING = (0,) * 7
-
-
-def small(lstm: Config, layers: list[Layer], x: Any, state: Any) -> tuple[Array, tuple[Array, Array]] | None:
-    """A call of arrays that kernels take as they are, (T, B, I), too small for threads: y, (h, c); None for another.
-
-    What `run` asks around such a call takes longer than a step of 16 units does.
-    """
-    if type(x) is not np.ndarray or x.ndim != 3 or x.dtype != lstm.dtype or lstm.batch_first:
-        return None
-    T, B, I = x.shape
-    H, R, L = lstm.hidden_size, lstm.output_size, len(layers)
-    if lstm.input_size != I or not (T and B and H and x.flags.carray) or any(sharing.is_large(layers, T * B)):
-        return None
-    if state is None:
-        h, c = np.empty((L, B, R), lstm.dtype), np.empty((L, B, H), lstm.dtype)
-    else:
-        if type(state) is not tuple or len(state) != 2 or not type(state[0]) is type(state[1]) is np.ndarray:
-            return None
-        h, c = state
-        if not (h.dtype == c.dtype == x.dtype and h.shape == (L, B, R) and c.shape == (L, B, H)):
-            return None
-        h, c = np.array(h, order="C"), np.array(c, order="C")
-    y = np.empty((T, B, lstm.directions * R), lstm.dtype)
-    spare = np.empty_like(y) if lstm.directions == 2 and lstm.num_layers > 1 else y
-    _some(layers, x, y, spare, (h, c), state is not None, 0, B, 1, _NOTHING)
-    return y, (h, c)
-
-
 def _some(
     layers: list[Layer],
     x: Array,

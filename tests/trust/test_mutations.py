@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import pytest
 
+from fastcell._jit import features
 from tests.helpers import processes
 
 LSTM, CELL, GATES, PRODUCTS = (f"lstm/{name}.py" for name in ("kernels", "cell_kernels", "gates", "products"))
@@ -213,7 +214,12 @@ MUTANTS = {
         "streams", LSTM, '_time(call, layer, b, q) * of_call(call, "reset_step")', 'q * of_call(call, "reset_step")'
     ),
     "masked steps keep what was there": Mutant("streams", "lstm/api.py", "y[~there] = 0", "y[~there] += 1"),
-    "bfloat16 pairs are swapped": Mutant("bfloat16", "lstm/bfloat16.py", "-1, 2)[..., ::-1]", "-1, 2)"),
+    "bfloat16 pairs are swapped": Mutant(
+        "bfloat16", "lstm/bfloat16.py", "-1, 4)[..., ORDER]", "-1, 4)[..., ORDER[::-1]]"
+    ),
+    "half of bfloat16's sums is lost": Mutant(
+        "bfloat16", "lstm/bfloat16.py", "for sums in chains))", "for sums in (chains[0], chains[0])))"
+    ),
     "bfloat16 weights are cut off instead of rounded": Mutant(
         "bfloat16", "lstm/bfloat16.py", "up = word + 0x7FFF + (word >> 16 & 1)", "up = word"
     ),
@@ -268,11 +274,27 @@ MUTANTS = {
     ),
     "gated tail columns come from elsewhere": Mutant("gated_columns", GATED, "tail, last - LANES", "tail, first"),
 }
+if {"amx-tile", "amx-bf16", "amx-int8"} <= features():  # at 512 bits, which these run at
+    MUTANTS |= {
+        "AMX reads the first rows again": Mutant(
+            "matrix", PRODUCTS, "x_here, left = (x + row", "x_here, left = (x + 0"
+        ),
+        "AMX reads the first block alone": Mutant(
+            "matrix", "lstm/bfloat16.py", "tile.plus(tile.x, block, matrix.ROW)", "tile.plus(tile.x, block, 0)"
+        ),
+        "AMX takes scales for what its sums start from": Mutant(
+            "matrix", "lstm/int8.py", "tile.read_sums(v, tile.plus(at, GROUP", "tile.read_sums(v, tile.plus(at, 0"
+        ),
+    }
+
+
+WIDE = ("registers", "calls", "matrix")
+"""Checks of kernels that vectors of 512 bits have."""
 
 
 def _check(package, name, **environment):
     """Run one of quick_checks.py, as it compiles fastest: hardly optimized, at 128 bits unless a kernel is for 512."""
-    environment |= {"NUMBA_OPT": "1", "FASTCELL_VECTOR_BITS": "512" if name in ("registers", "calls") else "128"}
+    environment |= {"NUMBA_OPT": "1", "FASTCELL_VECTOR_BITS": "512" if name in WIDE else "128"}
     checked = processes.python(processes.CHECKS, name, package=package, **environment)
     assert checked.stdout.startswith(str(package)), checked.stderr  # not another installation
     return checked
