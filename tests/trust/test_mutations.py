@@ -183,8 +183,8 @@ MUTANTS = {
     "a cell's h is written before all gates have read it": Mutant(
         "cell",
         CELL,
-        "last if k + 1 == g + wide else 4, room, more, like)\n",
-        "last if k + 1 == g + wide else 4, room, more, like)\n"
+        "last if k + 1 == g + wide else 4, room, more, like, rough)\n",
+        "last if k + 1 == g + wide else 4, room, more, like, rough)\n"
         "            for r in range(count):\n"
         "                units = min((g + wide) * (VECTOR // size_of(like)), size.hidden)\n"
         "                copy_values(new + r * size.c_row, h[0] + (first + r) * h[2], units, like)\n",
