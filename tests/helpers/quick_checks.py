@@ -309,11 +309,12 @@ def _steps(precision):
     for I, H, P, B in ((3, 9, 0, 18), (150, 7, 0, 7), (2, 140, 5, 4)):
         net = fc.LSTM(I, H, proj_size=P, precision=precision, seed=1)
         x, state = lstms.normal((3, B, I), seed=I), None
-        close = 2e-4 if P else 5e-6  # activations are within 2e-6; a rounding of h before its projection may tip
         for t in range(len(x)):
             y, new = net(x[t : t + 1], state)
             wanted = lstms.by_oracle(net, x[t : t + 1], state)
             for name, got, want in zip("yhc", (y, *new), wanted, strict=True):
+                # activations are within 2e-6; a rounding of h before its projection may tip
+                close = 2e-3 if P and name != "c" else 5e-6
                 assert np.abs(got - want).max() < close, f"{name} at step {t} of {I} inputs, projected to {P}"
             state = new
 
