@@ -121,7 +121,8 @@ def _tiles_allowed() -> bool:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return False
     arch_prctl, request, tile_data = 158, 0x1023, 18
-    return bool(ctypes.CDLL(None).syscall(arch_prctl, request, tile_data) == 0)
+    refused: int = ctypes.CDLL(None).syscall(arch_prctl, request, tile_data)
+    return refused == 0
 
 
 @functools.cache

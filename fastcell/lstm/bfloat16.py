@@ -109,9 +109,7 @@ def multiply(tile: Tile) -> None:
     blocks = builder.udiv(tile.plus(tile.count, BLOCK - 1), tile.constant(BLOCK))
     chains = [{key: cgutils.alloca_once(builder, tile.sum) for key in tile.sums} for _ in range(2)]
     with tile.loop(blocks) as block:
-        first = builder.mul(block, tile.constant(BLOCK))
-        left = builder.sub(tile.count, first)
-        left = builder.select(builder.icmp_signed("<", left, tile.constant(BLOCK)), left, tile.constant(BLOCK))
+        first, left = tile.part(block, BLOCK)
         step = 4 if DOT else 2
         turns = builder.udiv(tile.plus(left, step - 1), tile.constant(step))
         for odd, sums in enumerate(chains):

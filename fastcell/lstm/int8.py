@@ -138,9 +138,7 @@ def multiply(tile: Tile) -> None:
                 else ir.Constant(kind, None)
             )
             builder.store(start, sums[r, v])
-        first = builder.mul(block, tile.constant(BLOCK))
-        left = builder.sub(tile.count, first)
-        left = builder.select(builder.icmp_signed("<", left, tile.constant(BLOCK)), left, tile.constant(BLOCK))
+        first, left = tile.part(block, BLOCK)
         rows = [tile.plus(tile.plus(x, _HEAD), first, 4 // TOGETHER) for x in tile.x]
         with tile.loop(builder.udiv(tile.plus(left, TOGETHER - 1), tile.constant(TOGETHER))) as k:
             places = [tile.plus(group, k, _STEP) for group in groups]
@@ -186,9 +184,7 @@ def multiply_matrix(tile: MatrixTile) -> None:
         here = builder.select(builder.icmp_signed("<", here, some), here, some)
         group = tile.plus(tile.group, begun, _BLOCK_BYTES)
         with tile.loop(here) as block:
-            first = builder.mul(builder.add(begun, block), tile.constant(BLOCK))
-            left = builder.sub(tile.count, first)
-            left = builder.select(builder.icmp_signed("<", left, tile.constant(BLOCK)), left, tile.constant(BLOCK))
+            first, left = tile.part(builder.add(begun, block), BLOCK)
             parts = builder.udiv(tile.plus(left, matrix.ROW - 1), tile.constant(matrix.ROW))
             at, values = tile.plus(group, block, _BLOCK_BYTES), tile.plus(builder.add(tile.x, first), _HEAD)
             for v in range(tile.vectors):

@@ -10,7 +10,7 @@ from numba.core import cgutils
 
 from fastcell.lstm.layout import GROUP, VECTOR
 from fastcell.simd import matrix
-from fastcell.simd.vector import VectorType, _call, _llvm, _pointer, _splat, _suffix
+from fastcell.simd.vector import VectorType, _call, _llvm, _pointer, _splat, _stack, _suffix
 
 WORD = ir.IntType(64)
 
@@ -63,6 +63,13 @@ class Tile:
         """base + number * stride, of which number may be an integer."""
         number = self.constant(number) if isinstance(number, int) else number
         return self.builder.add(base, self.builder.mul(number, self.constant(stride)))
+
+    def part(self, number: Any, size: int) -> tuple[Any, Any]:
+        """Where the values of a part of so many begin, and how many it has: the last may have fewer."""
+        first = self.builder.mul(number, self.constant(size))
+        left = self.builder.sub(self.count, first)
+        whole = self.constant(size)
+        return first, self.builder.select(self.builder.icmp_signed("<", left, whole), left, whole)
 
     @contextmanager
     def loop(self, count: Any) -> Iterator[Any]:
@@ -124,7 +131,7 @@ class MatrixTile:
         self.start: tuple[Any, Any] = (None, None)
         self.to: tuple[Any, Any] = (None, None)
 
-    constant, plus, loop, load, fma = Tile.constant, Tile.plus, Tile.loop, Tile.load, Tile.fma
+    constant, plus, part, loop, load, fma = Tile.constant, Tile.plus, Tile.part, Tile.loop, Tile.load, Tile.fma
     vector = VectorType(types.float32, matrix.ROW // 4)
     sum = _llvm(vector)
 
@@ -142,10 +149,7 @@ class MatrixTile:
 
     def room(self, size: int) -> Any:
         """The address of so many bytes on the stack."""
-        with self.builder.goto_entry_block():
-            block = self.builder.alloca(ir.ArrayType(ir.IntType(8), size))
-        block.align = 64
-        return self.builder.ptrtoint(block, WORD)
+        return self.builder.ptrtoint(_stack(self.builder, size), WORD)
 
     def read_sums(self, v: int, at: Any, stride: Any) -> None:
         """A vector's sums of all rows, the first at an address, the others so many bytes from each other."""

@@ -352,15 +352,20 @@ def store_scalar(typingctx, address, value):
     return types.void(types.uintp, value), codegen
 
 
+def _stack(builder: Any, size: int) -> Any:
+    """A pointer to so many bytes on the stack, 64-byte aligned, not cleared."""
+    with builder.goto_entry_block():  # cgutils.alloca_once clears it, which LLVM takes minutes to unfold
+        block = builder.alloca(ir.ArrayType(ir.IntType(8), size))
+    block.align = 64
+    return block
+
+
 @intrinsic(prefer_literal=True)
 def scratch(typingctx, size):
     """Address of `size` bytes on the stack, 64-byte aligned, not cleared: one block a call site, whole function."""
 
     def codegen(context, builder, sig, args):
-        with builder.goto_entry_block():  # cgutils.alloca_once clears it, which LLVM takes minutes to unfold
-            block = builder.alloca(ir.ArrayType(ir.IntType(8), size.literal_value))
-        block.align = 64
-        return builder.ptrtoint(block, context.get_value_type(types.uintp))
+        return builder.ptrtoint(_stack(builder, size.literal_value), context.get_value_type(types.uintp))
 
     return types.uintp(size), codegen
 
