@@ -304,9 +304,9 @@ def streams():
     assert not y[~mask].any()
 
 
-def _steps(precision):
+def _steps(precision, shapes=((3, 9, 0, 18), (150, 7, 0, 7), (2, 140, 5, 4))):
     """Each step from the kernel's own state, since a rounding that tips would go on; blocks of inputs, projections."""
-    for I, H, P, B in ((3, 9, 0, 18), (150, 7, 0, 7), (2, 140, 5, 4)):
+    for I, H, P, B in shapes:
         net = fc.LSTM(I, H, proj_size=P, precision=precision, seed=1)
         x, state = lstms.normal((3, B, I), seed=I), None
         for t in range(len(x)):
@@ -330,9 +330,10 @@ def int8():
 
 
 def matrix():
-    """Both at 512 bits, which the CPU's matrix unit multiplies, if it has one."""
+    """Both at 512 bits, which the CPU's matrix unit multiplies, if it has one; in int8 whole groups of many rows."""
     bfloat16()
     int8()
+    _steps("int8", [(150, 18, 0, 18)])
 
 
 def cell():
