@@ -35,6 +35,8 @@ class Arithmetic(NamedTuple):
     """The same with the CPU's matrix unit, if it has one for this arithmetic."""
     matrix_from: tuple[int, int] = (0, 0)
     """Rows, and values of each, from which a sequence's do; from the first on, vectors have no part in it."""
+    matrix_part: int = 0
+    """Values of each row that go through it at once."""
 
     @property
     def alone(self) -> bool:
@@ -55,11 +57,11 @@ ARITHMETICS = {
     ),
     "bfloat16": Arithmetic(
         np.uint16(0), np.float32, bfloat16.pack, bfloat16.operand_bytes, bfloat16.operand, bfloat16.multiply, False,
-        bfloat16.multiply_matrix if bfloat16.MATRIX else None,
+        bfloat16.multiply_matrix if bfloat16.MATRIX else None, (0, 0), bfloat16.MATRIX_PART,
     ),
     "int8": Arithmetic(
         np.int8(0), np.float32, int8.pack, int8.operand_bytes, int8.operand, int8.multiply, False,
-        int8.multiply_matrix if int8.MATRIX else None, int8.MATRIX_FROM,
+        int8.multiply_matrix if int8.MATRIX else None, int8.MATRIX_FROM, int8.MATRIX_PART,
     ),
 }  # fmt: skip
 

@@ -37,6 +37,8 @@ from fastcell.simd.vector import (
 BLOCK = 32
 """Inputs whose products are summed before they are added."""
 MATRIX = matrix.has("bf16")
+MATRIX_PART = 256
+"""Inputs whose weights, of a group, the first cache holds beside sums and values."""
 DOT = "avx512bf16" in features() and not MATRIX
 """Which instructions multiply bfloat16: operands are then pairs of them, else floats that hold rounded values. Where
 AMX does, vectors do steps alone, by fma."""
@@ -159,11 +161,13 @@ def _plain(tile: Tile, sums: dict[Any, Any], first: Any, turn: Any, odd: int) ->
 def multiply_matrix(tile: MatrixTile) -> None:
     """A block of inputs an instruction."""
     blocks = tile.builder.udiv(tile.plus(tile.count, BLOCK - 1), tile.constant(BLOCK))
+    begun = tile.builder.udiv(tile.first, tile.constant(BLOCK))
+    x, group = tile.plus(tile.x, begun, matrix.ROW), tile.plus(tile.group, begun, matrix.ROWS * GROUP)
     for v in range(tile.vectors):
         tile.read_sums(v, tile.place(tile.start, v), tile.start[1])
     with tile.loop(blocks) as block:
-        tile.read_values(tile.plus(tile.x, block, matrix.ROW))
+        tile.read_values(tile.plus(x, block, matrix.ROW))
         for v in range(tile.vectors):
-            tile.multiply("tdpbf16ps", v, tile.plus(tile.group, block, matrix.ROWS * GROUP))
+            tile.multiply("tdpbf16ps", v, tile.plus(group, block, matrix.ROWS * GROUP))
     for v in range(tile.vectors):
         tile.write_sums(v, tile.place(tile.to, v), tile.to[1])

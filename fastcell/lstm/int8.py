@@ -53,7 +53,8 @@ _STEP = GROUP if NATIVE else GROUP // 2
 _FRONT = 2 * GROUP if NATIVE else GROUP
 """Bytes before a block's weights: their scales and, for VNNI, what its sums start from."""
 _BLOCK_BYTES = _FRONT + BLOCK // TOGETHER * _STEP
-_BESIDE = 8  # blocks whose sums the matrix unit makes before they are added
+MATRIX_PART = 4 * BLOCK
+"""Inputs whose sums the matrix unit makes before they are added, and whose weights the first cache holds meanwhile."""
 _HEAD = matrix.ROW if MATRIX else 4
 """Bytes before a row's values, the first of which have its scale."""
 _SMALLEST = 1e-30  # of a row's largest magnitude: 127 over it is a float
@@ -172,43 +173,36 @@ def _dot(builder: Any, total: Any, value: Any, weight: Any) -> Any:
 
 
 def multiply_matrix(tile: MatrixTile) -> None:
-    """Some blocks of inputs a turn: their int32 sums, written beside, then one fma for each into each float32 sum."""
+    """Some blocks of inputs: their int32 sums, written beside, then one fma for each into each float32 sum."""
     builder, whole = tile.builder, ir.VectorType(ir.IntType(32), LANES)
     blocks = builder.udiv(tile.plus(tile.count, BLOCK - 1), tile.constant(BLOCK))
-    beside, some = tile.room(_BESIDE * matrix.ROWS * GROUP), tile.constant(_BESIDE)
-    turns = builder.udiv(tile.plus(blocks, _BESIDE - 1), some)
-    turns = builder.select(builder.icmp_signed("<", turns, tile.constant(1)), tile.constant(1), turns)
-    with tile.loop(turns) as turn:
-        begun = builder.mul(turn, some)
-        here = builder.sub(blocks, begun)
-        here = builder.select(builder.icmp_signed("<", here, some), here, some)
-        group = tile.plus(tile.group, begun, _BLOCK_BYTES)
-        with tile.loop(here) as block:
-            first, left = tile.part(builder.add(begun, block), BLOCK)
-            parts = builder.udiv(tile.plus(left, matrix.ROW - 1), tile.constant(matrix.ROW))
-            at, values = tile.plus(group, block, _BLOCK_BYTES), tile.plus(builder.add(tile.x, first), _HEAD)
+    beside = tile.room(MATRIX_PART // BLOCK * matrix.ROWS * GROUP)
+    group = tile.plus(tile.group, builder.udiv(tile.first, tile.constant(BLOCK)), _BLOCK_BYTES)
+    x = tile.plus(builder.add(tile.x, tile.first), _HEAD)
+    with tile.loop(blocks) as block:
+        first, left = tile.part(block, BLOCK)
+        parts = builder.udiv(tile.plus(left, matrix.ROW - 1), tile.constant(matrix.ROW))
+        at, values = tile.plus(group, block, _BLOCK_BYTES), builder.add(x, first)
+        for v in range(tile.vectors):
+            tile.read_sums(v, tile.plus(at, GROUP + v * VECTOR), tile.constant(0))
+        with tile.loop(parts) as part:
+            tile.read_values(tile.plus(values, part, matrix.ROW))
             for v in range(tile.vectors):
-                tile.read_sums(v, tile.plus(at, GROUP + v * VECTOR), tile.constant(0))
-            with tile.loop(parts) as part:
-                tile.read_values(tile.plus(values, part, matrix.ROW))
-                for v in range(tile.vectors):
-                    tile.multiply("tdpbusd", v, tile.plus(tile.plus(at, _FRONT), part, matrix.ROWS * GROUP))
-            for v in range(tile.vectors):
-                to = tile.plus(tile.plus(beside, block, matrix.ROWS * GROUP), v * VECTOR)
-                tile.write_sums(v, to, tile.constant(GROUP))
-        again = builder.icmp_signed("!=", turn, tile.constant(0))
-        before = [builder.select(again, *both) for both in zip(tile.to, tile.start, strict=True)]
-        with tile.loop(tile.rows) as r:
-            row = tile.splat(tile.load(builder.add(tile.x, builder.mul(r, tile.x_row)), ir.FloatType()))
-            sums = [cgutils.alloca_once(builder, tile.sum) for _ in range(tile.vectors)]
+                tile.multiply("tdpbusd", v, tile.plus(tile.plus(at, _FRONT), part, matrix.ROWS * GROUP))
+        for v in range(tile.vectors):
+            to = tile.plus(tile.plus(beside, block, matrix.ROWS * GROUP), v * VECTOR)
+            tile.write_sums(v, to, tile.constant(GROUP))
+    with tile.loop(tile.rows) as r:
+        row = tile.splat(tile.load(builder.add(tile.x, builder.mul(r, tile.x_row)), ir.FloatType()))
+        sums = [cgutils.alloca_once(builder, tile.sum) for _ in range(tile.vectors)]
+        for v, total in enumerate(sums):
+            builder.store(tile.load(tile.place(tile.start, v, r), tile.sum), total)
+        with tile.loop(blocks) as block:
+            at = tile.plus(group, block, _BLOCK_BYTES)
+            found = tile.plus(tile.plus(beside, block, matrix.ROWS * GROUP), r, GROUP)
             for v, total in enumerate(sums):
-                builder.store(tile.load(tile.place(before, v, r), tile.sum), total)
-            with tile.loop(here) as block:
-                at = tile.plus(group, block, _BLOCK_BYTES)
-                found = tile.plus(tile.plus(beside, block, matrix.ROWS * GROUP), r, GROUP)
-                for v, total in enumerate(sums):
-                    scale = tile.load(tile.plus(at, v * VECTOR), tile.sum)
-                    integers = builder.sitofp(tile.load(tile.plus(found, v * VECTOR), whole), tile.sum)
-                    builder.store(tile.fma(builder.fmul(integers, scale), row, builder.load(total)), total)
-            for v, total in enumerate(sums):
-                tile.store(builder.load(total), tile.place(tile.to, v, r))
+                scale = tile.load(tile.plus(at, v * VECTOR), tile.sum)
+                integers = builder.sitofp(tile.load(tile.plus(found, v * VECTOR), whole), tile.sum)
+                builder.store(tile.fma(builder.fmul(integers, scale), row, builder.load(total)), total)
+        for v, total in enumerate(sums):
+            tile.store(builder.load(total), tile.place(tile.to, v, r))

@@ -27,7 +27,7 @@ TILE = 6 if VECTOR_BITS == 512 else 3
 """Rows of a tile: 24 sums in 32 registers, or 12 in 16."""
 
 _STATE, _GATES = 1 << 19, 1 << 18  # bytes of scratch a thread spends on a block's states, and on a stretch's gates
-_SCRATCH = 1_900_000  # and at most, where that leaves fewer
+_SCRATCH = 3_000_000  # and at most, where that leaves fewer
 _TILES = 11  # that a block has at most
 _SHARED = 3 << 22  # bytes of weights that a core may hope to find in the last cache: larger ones want large blocks
 
@@ -56,6 +56,11 @@ class Sizes(NamedTuple):
     p_operand: int
 
 
+def apart(size: int) -> int:
+    """Bytes from one row to the next: of rows a multiple of 4 KiB apart, a cache has only a few at a time."""
+    return size if size == 0 or size % 4096 else size + 64
+
+
 def sizes(inputs: int, hidden: int, projection: int, itemsize: int, operand: Any, tile: int = TILE) -> Sizes:
     """Of a layer; `operand(count)` is how many bytes its arithmetic makes of so many values, tile: its rows."""
     groups = ceil_div(hidden * itemsize, VECTOR)
@@ -65,8 +70,8 @@ def sizes(inputs: int, hidden: int, projection: int, itemsize: int, operand: Any
     h_row = p_groups * GROUP if projection else groups * VECTOR
     returned = projection or hidden
     operands = operand(inputs), operand(returned), operand(hidden) if projection else 0
-    rows = groups * GROUP, groups * VECTOR, h_row
-    return Sizes(inputs, hidden, returned, tile, groups, last, p_groups, p_last, *rows, *operands)
+    rows = map(apart, (groups * GROUP, groups * VECTOR, h_row, *operands))
+    return Sizes(inputs, hidden, returned, tile, groups, last, p_groups, p_last, *rows)
 
 
 # ---- headers ---------------------------------------------------------------------------------------

@@ -157,22 +157,30 @@ def _alone(typingctx, kind):
     return types.boolean(kind), lambda context, builder, sig, args: ir.Constant(ir.IntType(1), alone)
 
 
+@intrinsic
+def _part(typingctx, kind):
+    """How many values go through the unit at once, by whose weights all rows pass while the first cache has them."""
+    part = of_kind(kind).matrix_part
+    return types.int64(kind), lambda context, builder, sig, args: ir.Constant(ir.IntType(64), part)
+
+
 @intrinsic(prefer_literal=True)
-def _multiply_matrix(typingctx, kind, start, to, group, x, count, rows, vectors, whole):
+def _multiply_matrix(typingctx, kind, start, to, group, x, part, rows, vectors, whole):
     """`multiply_add` for up to 16 rows, whose operands lie as far apart as x says, and 4 or 1 vectors.
 
-    whole: literally 0 for rows that are left over; vectors: a literal, too.
+    part: the first of the values that it is for, and how many. whole: literally 0 for rows that are left over;
+    vectors: a literal, too.
     """
 
     def codegen(context, builder, sig, args):
         registers = matrix.WHOLE if whole.literal_value else matrix.REST
         tile = MatrixTile(builder, registers, vectors.literal_value, args[6])
         tile.start, tile.to, (tile.x, tile.x_row) = (cgutils.unpack_tuple(builder, args[k]) for k in (1, 2, 4))
-        tile.group, tile.count = args[3], args[5]
+        tile.group, (tile.first, tile.count) = args[3], cgutils.unpack_tuple(builder, args[5])
         of_kind(kind).multiply_matrix(tile)
 
     word = types.int64
-    return types.void(kind, start, to, word, x, word, word, vectors, whole), codegen
+    return types.void(kind, start, to, word, x, part, word, vectors, whole), codegen
 
 
 @helper
@@ -187,23 +195,30 @@ def _by_matrix(kind, start, to, groups, last, weights, rows, count, unit):
     whole, alone = min(count, matrix.ROWS), _alone(kind)
     if not alone:
         count, groups = count // whole * whole, groups if last == 4 else groups - 1
-    for g in range(groups):
+    part = _part(kind)
+    g, first = 0, 0
+    while g < groups:
         group = weights[0] + g * weights[1]
         vectors = last if alone and g + 1 == groups else 4
+        values = first, min(weights[2] - first, part)
+        source, source_row = start if first == 0 else to
         row = 0
         while row < count:
-            here = (start[0] + g * GROUP + row * start[1], start[1]), (to[0] + g * GROUP + row * to[1], to[1])
+            here = ((source + g * GROUP + row * source_row, source_row), (to[0] + g * GROUP + row * to[1], to[1]))
             x_here, left = (x + row * x_row, x_row), count - row
             if left >= whole and vectors == 4:
-                _multiply_matrix(kind, here[0], here[1], group, x_here, weights[2], whole, 4, 1)
+                _multiply_matrix(kind, here[0], here[1], group, x_here, values, whole, 4, 1)
             elif alone:
                 for v in range(0, vectors * VECTOR, VECTOR):
-                    one = (here[0][0] + v, start[1]), (here[1][0] + v, to[1])
+                    one = (here[0][0] + v, source_row), (here[1][0] + v, to[1])
                     if left >= whole:
-                        _multiply_matrix(kind, one[0], one[1], group + v, x_here, weights[2], whole, 1, 1)
+                        _multiply_matrix(kind, one[0], one[1], group + v, x_here, values, whole, 1, 1)
                     else:
-                        _multiply_matrix(kind, one[0], one[1], group + v, x_here, weights[2], left, 1, 0)
+                        _multiply_matrix(kind, one[0], one[1], group + v, x_here, values, left, 1, 0)
             row += whole
+        first += part
+        if first >= weights[2]:
+            g, first = g + 1, 0
     return count, groups
 
 

@@ -120,14 +120,15 @@ class Tile:
 class MatrixTile:
     """What an arithmetic needs to write the products of up to 16 rows and some vectors as the matrix unit's code.
 
-    count: values of a row.  x: the address of the first row's operands.  group: that of the first vector's weights.
+    first, count: the values of a row that it is for.  x: the address of the first row's operands.  group: that of the
+    first vector's weights.
     start, to: the address of the first row's sums, bytes from row to row.  rows: how many there are.
     """
 
     def __init__(self, builder: Any, registers: tuple[tuple[int, ...], int], vectors: int, rows: Any) -> None:
         self.builder, self.vectors, self.rows = builder, vectors, rows
         self._sums, self._values = registers
-        self.x = self.x_row = self.group = self.count = None
+        self.x = self.x_row = self.group = self.first = self.count = None
         self.start: tuple[Any, Any] = (None, None)
         self.to: tuple[Any, Any] = (None, None)
 

@@ -329,11 +329,16 @@ def int8():
     _steps("int8")
 
 
-def matrix():
-    """Both at 512 bits, which the CPU's matrix unit multiplies, if it has one; in int8 whole groups of many rows."""
+def matrix_bfloat16():
+    """At 512 bits, which the CPU's matrix unit multiplies, if it has one: whole groups, parts of many inputs."""
     bfloat16()
+    _steps("bfloat16", [(530, 18, 0, 18)])
+
+
+def matrix_int8():
+    """The same, where few rows and small units go to vectors."""
     int8()
-    _steps("int8", [(150, 18, 0, 18)])
+    _steps("int8", [(530, 18, 0, 18)])
 
 
 def cell():
@@ -356,7 +361,7 @@ CHECKS = {
         columns, strips, registers, calls, sequence, overflowing_floats, keyed, integers, bounds, bounded_column,
         other_rules,
         gated_columns, gated_strips, gated_keyed, gated_column, lstm_plain, lstm_float64, lstm_special, lstm_shared,
-        resets, streams, bfloat16, int8, matrix, cell,
+        resets, streams, bfloat16, int8, matrix_bfloat16, matrix_int8, cell,
     )
 }  # fmt: skip
 

@@ -48,13 +48,13 @@ def test_each_step_is_the_oracles(name, precision):
 
 
 @pytest.mark.parametrize("precision", LOW)
-@pytest.mark.parametrize(("I", "H", "P"), [(1, 1, 0), (127, 3, 0), (128, 5, 0), (129, 17, 0), (300, 8, 0), (3, 130, 4)])
+@pytest.mark.parametrize(("I", "H", "P"), [(1, 1, 0), (127, 3, 0), (128, 5, 0), (129, 17, 0), (530, 8, 0), (3, 130, 4)])
 def test_sizes_around_pairs_blocks_and_vectors(I, H, P, precision):
     lstm = fc.LSTM(I, H, proj_size=P, precision=precision, seed=I)
     for B in (1, 2, 7):
         x, state = lstms.normal((1, B, I), seed=B), (lstms.normal((1, B, P or H)), lstms.normal((1, B, H)))
         for got, want in zip((*lstm(x, state)[1],), lstms.by_oracle(lstm, x, state)[1:], strict=True):
-            # up to 300 products; a rounding of h before its projection may tip
+            # up to 538 products; a rounding of h before its projection may tip
             np.testing.assert_allclose(got, want, rtol=0, atol=WHOLE[precision] if P else 6e-6)
 
 
@@ -109,11 +109,11 @@ DIGEST = """
 import hashlib
 import numpy as np
 import fastcell as fc
-x = np.random.default_rng(0).standard_normal((3, 23, 140)).astype("f")
+x = np.random.default_rng(0).standard_normal((3, 23, 530)).astype("f")
 total = hashlib.sha256()
 for precision in ("bfloat16", "int8"):
     for options in ({}, {"proj_size": 6}):
-        y, (h, c) = fc.LSTM(140, 37, precision=precision, seed=1, **options)(x)
+        y, (h, c) = fc.LSTM(530, 37, precision=precision, seed=1, **options)(x)
         total.update(y.tobytes() + c.tobytes())
 print(total.hexdigest())
 """

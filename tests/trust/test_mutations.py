@@ -277,18 +277,22 @@ MUTANTS = {
 if {"amx-tile", "amx-bf16", "amx-int8"} <= features():  # at 512 bits, which these run at
     MUTANTS |= {
         "AMX reads the first rows again": Mutant(
-            "matrix", PRODUCTS, "x_here, left = (x + row", "x_here, left = (x + 0"
+            "matrix_bfloat16", PRODUCTS, "x_here, left = (x + row", "x_here, left = (x + 0"
         ),
         "AMX reads the first block alone": Mutant(
-            "matrix", "lstm/bfloat16.py", "tile.plus(tile.x, block, matrix.ROW)", "tile.plus(tile.x, block, 0)"
+            "matrix_bfloat16", "lstm/bfloat16.py", "tile.plus(x, block, matrix.ROW)", "tile.plus(x, block, 0)"
         ),
+        "AMX reads the first part alone": Mutant(
+            "matrix_int8", "lstm/int8.py", "builder.add(tile.x, tile.first)", "builder.add(tile.x, tile.constant(0))"
+        ),
+        "AMX begins each part anew": Mutant("matrix_bfloat16", PRODUCTS, "start if first == 0 else to", "start"),
         "AMX takes scales for what its sums start from": Mutant(
-            "matrix", "lstm/int8.py", "tile.read_sums(v, tile.plus(at, GROUP", "tile.read_sums(v, tile.plus(at, 0"
+            "matrix_int8", "lstm/int8.py", "tile.read_sums(v, tile.plus(at, GROUP", "tile.read_sums(v, tile.plus(at, 0"
         ),
     }
 
 
-WIDE = ("registers", "calls", "matrix")
+WIDE = ("registers", "calls", "matrix_bfloat16", "matrix_int8")
 """Checks of kernels that vectors of 512 bits have."""
 
 
