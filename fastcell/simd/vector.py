@@ -370,16 +370,17 @@ def scratch(typingctx, size):
     return types.uintp(size), codegen
 
 
+def _prefetch(builder: Any, at: Any, level: int) -> None:
+    """The code that asks for a cache line, into all caches (3) or from the second one on (2)."""
+    flags = [ir.Constant(ir.IntType(32), flag) for flag in (0, level, 1)]  # to read, data
+    _call(builder, "llvm.prefetch.p0", ir.VoidType(), [_pointer(builder, at, ir.IntType(8)), *flags])
+
+
 @intrinsic
 def prefetch(typingctx, address):
     """Ask for the cache line at the address, into the second-level cache; an address of nothing is harmless."""
 
-    def codegen(context, builder, sig, args):
-        where = _pointer(builder, args[0], ir.IntType(8))
-        flags = [ir.Constant(ir.IntType(32), flag) for flag in (0, 2, 1)]  # to read, into L2, data
-        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [where, *flags])
-
-    return types.void(types.uintp), codegen
+    return types.void(types.uintp), lambda context, builder, sig, args: _prefetch(builder, args[0], 2)
 
 
 @intrinsic
