@@ -167,8 +167,8 @@ def summed(*given: object) -> list[float]:
     return [np.add.reduce(part, axis=None) for part in given]
 
 
-def normal(*shape: int, dtype: str = "float32") -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(shape).astype(dtype)
+def normal(*shape: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
 @cache

@@ -231,10 +231,10 @@ BY_PRECISION = {
 CLOSE = {"float32": 2e-5, "bfloat16": 3e-2, "int8": 8e-2}
 
 
-def problem(shape):
+def problem(shape, seed=0):
     """The LSTM and its input."""
     T, B, I, H = shape
-    return fc.LSTM(I, H, seed=0), common.normal(T, B, I)
+    return fc.LSTM(I, H, seed=seed), common.normal(T, B, I, seed=seed)
 
 
 def prepared(peers, lstm, x, threads):
