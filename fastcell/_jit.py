@@ -1,6 +1,6 @@
 """The one place for Numba's options and for the compile cache.
 
-`kernel` decorates what Python calls, `helper` and `inline` the pieces that kernels are built from.
+`kernel` and `kernel_of_arrays` decorate what Python calls, `helper` and `inline` the pieces that these are built from.
 
 Numba's cache notices a change in a function's own file only, although a kernel contains code of every
 helper it calls. Here a cached kernel is valid for one state of all of the package's sources
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba import njit
-from numba.core import caching, config
+from numba import njit, types
+from numba.core import caching, config, sigutils
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 from numba.extending import overload
 from numba.misc.appdirs import AppDirs
@@ -26,7 +27,17 @@ from numba.misc.appdirs import AppDirs
 from fastcell import _machine, _sources
 from fastcell._machine import features
 
-__all__ = ["CACHE_TOKEN", "VECTOR_BITS", "features", "helper", "inline", "inline_for_all", "kernel", "overloaded"]
+__all__ = [
+    "CACHE_TOKEN",
+    "VECTOR_BITS",
+    "features",
+    "helper",
+    "inline",
+    "inline_for_all",
+    "kernel",
+    "kernel_of_arrays",
+    "overloaded",
+]
 
 from fastcell import _forks  # noqa: F401, a fork waits for what is compiled here
 
@@ -240,6 +251,30 @@ DISABLED = (
 
 def _refuse(*_: Any) -> None:
     raise RuntimeError(DISABLED)
+
+
+def kernel_of_arrays(function: Callable[..., Any]) -> Any:
+    """A kernel that asks arrays for addresses and strides alone: one copy for each dtype and number of axes.
+
+    Numba would compile another, of the same code, for each order of the axes and for arrays that are only read.
+    """
+    dispatcher = kernel(function)
+    if dispatcher is _refuse:
+        return dispatcher
+    compile_one = dispatcher.compile
+
+    def compile_for_all(signature: Any) -> Any:
+        given, _ = sigutils.normalize_signature(signature)
+        alike = tuple(kind.copy(layout="A", readonly=True) if type(kind) is types.Array else kind for kind in given)
+        with global_compiler_lock:
+            entry = compile_one(alike)
+            if tuple(given) not in dispatcher.overloads:
+                dispatcher._insert([kind._code for kind in given], entry)
+                dispatcher.overloads[tuple(given)] = dispatcher.overloads[alike]
+        return entry
+
+    dispatcher.compile = compile_for_all
+    return dispatcher
 
 
 def helper(function: Callable[..., Any]) -> Any:

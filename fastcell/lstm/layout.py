@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastcell._checks import Array, ceil_div, round_up
-from fastcell._jit import VECTOR_BITS, inline, kernel
+from fastcell._jit import VECTOR_BITS, inline, kernel_of_arrays
 from fastcell.simd.vector import INT64, load_scalar, store_scalar
 
 VECTOR = VECTOR_BITS // 8
@@ -244,7 +244,7 @@ def _write(at, array):
     store_scalar(at + 16, np.int64(array.strides[1]))
 
 
-@kernel
+@kernel_of_arrays
 def describe(x, y, spare, h, c, room, given, order, counts, times, starts, reset, reset_step, reset_row):
     """Write a call's header at the first multiple of 64 in `room`; returns its address.
 

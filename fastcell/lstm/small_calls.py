@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastcell._checks import Array
-from fastcell._jit import kernel
+from fastcell._jit import kernel_of_arrays
 from fastcell.lstm import layout, sharing
 from fastcell.lstm.config import Config
 from fastcell.lstm.kernels import lstm_layer
@@ -21,7 +21,7 @@ Plan = tuple[int, int, int] | None
 """A block's rows, a stretch's rows and the bytes of scratch; None for a call that others are to take."""
 
 
-@kernel
+@kernel_of_arrays
 def describe_small(x: Any, y: Any, spare: Any, h: Any, c: Any, room: Any, given: Any) -> Any:
     """`describe` of rows that have every step and no reset, with few arguments: each takes a part of a step's time."""
     return describe(x, y, y if spare is None else spare, h, c, room, given, 0, 0, 0, 0, 0, 0, 0)

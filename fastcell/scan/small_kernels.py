@@ -10,7 +10,7 @@ x1, x, gates, y: (T,) or (T, B), not empty    keys: (T,) or None    a: (K, ...),
 without keys    fill: y's silent value
 """
 
-from fastcell._jit import inline, kernel
+from fastcell._jit import inline, kernel_of_arrays
 from fastcell.scan.arrays import element
 from fastcell.scan.gated_kernels import gated_one
 from fastcell.scan.toy_kernels import has_other_rules, toy_one, toy_serial
@@ -63,7 +63,7 @@ def _others(rules, placed, low, high):
     return has_other_rules(placed, T, B, _number(low, placed[3]), _number(high, placed[3]))
 
 
-@kernel
+@kernel_of_arrays
 def small_toy(x1, x2, x3, y, a, keys, fill, bounds, lowest, in_registers):
     """`toy_scan`. `in_registers` is None where the types are not those of `toy_eights`, which is not compiled then.
 
@@ -97,7 +97,7 @@ def small_toy(x1, x2, x3, y, a, keys, fill, bounds, lowest, in_registers):
     return not first_lane(overflow)
 
 
-@kernel
+@kernel_of_arrays
 def small_gated(x, f, i, o, y, a, keys):
     """`gated_scan`, with gates of x's shape, (T, 1), (1, B) or (1,)."""
     if _overlap(y, x) or _overlap(y, f) or _overlap(y, i) or _overlap(y, o):

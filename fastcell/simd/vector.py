@@ -24,7 +24,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from fastcell._jit import VECTOR_BITS, kernel
+from fastcell._jit import VECTOR_BITS, kernel_of_arrays
 
 LANES: int = VECTOR_BITS // 32
 """How many float32 fit a vector register. A vector with more lanes than fit takes several registers."""
@@ -403,7 +403,7 @@ def size_of(typingctx, like):
     return types.int64(like), codegen
 
 
-@kernel
+@kernel_of_arrays
 def address(array):
     """Where an array's first element is, as an integer. The caller keeps the array alive."""
     return np.uintp(array.ctypes.data)

@@ -32,7 +32,7 @@ def plan(pieces, seats, steps=3, looks=10**9, wait=True, guest=None):
         invite(work, count)
         door = words[meeting.DOOR // 8 :]
         stop = time.monotonic() + 10
-        while wait and door[0] != count and time.monotonic() < stop:
+        while wait and door[0] < count and time.monotonic() < stop:
             time.sleep(1e-5)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -7,10 +7,14 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numba import njit
+from numba.core import config
 
 import fastcell
 from fastcell import _jit
+from fastcell.simd.vector import load_scalar, places, value_of
 
 SCAN = "import fastcell as fc; print(fc.toy_scan([1.0, 2.0], [1, 1], [1, 1]).y.tolist())"
 
@@ -84,6 +88,27 @@ def test_each_vector_width_has_entries_of_its_own(package):
     for bits, count in (("128", 1), ("256", 2), ("128", 2)):
         assert run(package, KEYED, FASTCELL_VECTOR_BITS=bits).stdout == "[1.0, 3.0]\n"
         assert len(list((package.parent / "cache").rglob("*toy_keyed-*.nbc"))) == count, f"after {bits}"
+
+
+def test_one_copy_for_all_orders_of_an_array(monkeypatch, tmp_path):
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    kernel = _jit.kernel_of_arrays(_first)
+    numbers = np.arange(6.0).reshape(2, 3)
+    read_only = numbers.view()
+    read_only.flags.writeable = False
+    for array in (numbers, numbers.T, numbers[:, ::2], read_only, numbers.T.copy()):
+        assert kernel(array) == 0.0
+        assert kernel(array + 1) == 1.0
+    assert len({id(copy) for copy in kernel.overloads.values()}) == len(list(tmp_path.rglob("*.nbc"))) == 1
+    again = _jit.kernel_of_arrays(_first)
+    assert njit(lambda array: again(array))(numbers + 2) == 2.0  # from compiled code
+    assert sum(again.stats.cache_hits.values()) == 1
+    assert again(numbers.astype(np.float32)) == again(numbers[0]) == 0.0
+    assert len({id(copy) for copy in again.overloads.values()}) == 3
+
+
+def _first(array):
+    return load_scalar(places(array)[0], value_of(array))
 
 
 def test_the_token_is_an_integer_that_numba_can_close_over():
