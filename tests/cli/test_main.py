@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import fastcell as fc
-from fastcell import _files, _warmup
+from fastcell import _files, _verify, _warmup
 from fastcell.__main__ import main
 from fastcell._cli import lstm as _lstm_command
 from fastcell._cli import tables as _tables
@@ -54,6 +54,9 @@ def test_verify(capsys, monkeypatch):
     assert main(["verify"]) == 0
     assert "all kernels agree" in capsys.readouterr().out
     monkeypatch.setattr("fastcell.oracle._int64", lambda number: number + 1)
+    name, case = next(iter(_verify._cases().items()))
+    monkeypatch.setattr(_verify, "_cases", lambda: {name: case})
+    monkeypatch.setattr(_verify, "_lstms", lambda: iter(()))
     assert main(["verify"]) == 1
     assert "MISMATCH" in capsys.readouterr().out
 
@@ -530,11 +533,11 @@ def test_an_lstm_takes_no_more_memory_for_more_steps_or_rows(tmp_path, bidirecti
 @linux
 def test_a_scan_takes_no_more_memory_for_more_rows(tmp_path):
     source, peaks = tmp_path / "in.parquet", []
-    for times in (30, 120):  # 1,500,000 and 6,000,000 rows, several batches both
+    for times in (30, 90):  # 1,500,000 and 4,500,000 rows, several batches both
         frame = pa.concat_tables([table(50_000, keys=["a", "b"])] * times)
         write(frame, source)
         peaks.append(peak("scan", source, *COLUMNS, "--by", "k", "-o", tmp_path / "out.parquet"))
-    assert frame.nbytes > 180e6
+    assert frame.nbytes > 135e6
     assert peaks[1] < peaks[0] + 60, "MiB"
 
 

@@ -239,7 +239,7 @@ def test_no_more_memory_for_more_rows():
         assert run.returncode == 0, run.stderr
         return int(run.stdout) / 1024
 
-    assert peak(160) < peak(10) + 60  # MiB, of 350 that all columns and outputs take
+    assert peak(100) < peak(10) + 60  # MiB, of 220 that all columns and outputs take
 
 
 def test_frames_that_have_streams_stay_what_they_are():
