@@ -17,9 +17,10 @@ import json, numpy as np
 import fastcell as fc
 from benchmarks import peers_lstm, peers_toy
 
-def answers(peers, wanted, *arguments):
-    found = {}
-    for name, call in peers_lstm.prepared(peers, *arguments, 2).items():
+def answers(peers, precision, lstm, x):
+    found, calls = {}, peers_lstm.prepared(peers, lstm, x, 2)
+    wanted = lstm.with_precision(precision)(x)[0] if calls else None
+    for name, call in calls.items():
         y = peers_lstm.as_array(call())
         found[name] = y.shape == wanted.shape, float(abs(y - wanted).max())
     return found
@@ -28,11 +29,11 @@ found = {}
 both = fc.LSTM(4, 7, 2, bidirectional=True, seed=0)
 for precision, peers in peers_lstm.BY_PRECISION.items():
     lstm, x = peers_lstm.problem((5, 3, 4, 7))
-    found[precision] = answers(peers, lstm.with_precision(precision)(x)[0], lstm, x)
+    found[precision] = answers(peers, precision, lstm, x)
     lstm, x = peers_lstm.problem((5, 1, 4, 7))
-    found[precision + ", one row"] = answers(peers, lstm.with_precision(precision)(x)[0], lstm, x)
+    found[precision + ", one row"] = answers(peers, precision, lstm, x)
     if precision != "float32":
-        found[precision + ", two layers"] = answers(peers, both.with_precision(precision)(x)[0], both, x)
+        found[precision + ", two layers"] = answers(peers, precision, both, x)
 for problem, work in peers_toy.WORK.items():
     data = work.data(20_000)
     wanted = work.fastcell(data, 1)

@@ -233,6 +233,6 @@ def test_the_token_knows_the_features():
     tell = "import fastcell; print(fastcell.CACHE_TOKEN)"
     named = {"NUMBA_CPU_NAME": "znver4", "NUMBA_CPU_FEATURES": ""}
     without = [{}, {"FASTCELL_WITHOUT": "avx512bf16"}, {"FASTCELL_WITHOUT": "fma"}, {"FASTCELL_VECTOR_BITS": "256"}]
-    tokens = [processes.python("-c", tell, **named, **more).stdout for more in [*without, *without]]
-    assert tokens[:4] == tokens[4:]
+    tokens = [processes.python("-c", tell, **named, **more).stdout for more in [*without, without[1]]]
+    assert tokens[1] == tokens[4]
     assert len(set(tokens)) == 4

@@ -176,7 +176,7 @@ def killed_runs(tmp_path, times):
 
 @pytest.mark.kills
 def test_a_killed_scan_leaves_the_old_output_or_the_new(tmp_path):
-    killed_runs(tmp_path, 6)
+    killed_runs(tmp_path, 4)
 
 
 @pytest.mark.slow
