@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcell import _memory
+from fastcell import _memory, _nulls
 
 Array = NDArray[Any]
 
@@ -20,8 +20,7 @@ _IN_REACH = (1, 3, 11, 13)  # DLPack's devices whose memory a CPU reads: its own
 
 def view(name: str, given: Any, expected: str = VALUES) -> Array:
     """`given` as an array that shares its memory if it has any: through NumPy's protocols, a buffer, or DLPack."""
-    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
-        raise ValueError(f"{name} must have no masked elements, got {int(np.sum(given.mask))}")
+    _nulls.refuse(name, given)
     if getattr(given, "requires_grad", False) is True:
         given = given.detach()  # a scan is no part of a graph of gradients
     try:
@@ -129,7 +128,7 @@ def same_shape(name: str, x: Array, expected: tuple[int, ...], of: str) -> None:
 
 def output(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: dict[str, Any]) -> Array:
     """Check an `out` argument before anything is written to it."""
-    if not isinstance(out, np.ndarray):
+    if not isinstance(out, np.ndarray) or _nulls.is_masked_array(out):
         raise TypeError(f"out must be a numpy array, got {type(out).__name__}")
     if out.dtype != dtype or not out.dtype.isnative:
         raise TypeError(f"out must hold {dtype}, got {out.dtype}")
@@ -141,7 +140,7 @@ def output(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: dict[
         is_buffer = not (given is None or isinstance(given, list | tuple | int | float))
         if not is_buffer:
             continue
-        array = given if type(given) is np.ndarray else view(name, given, NUMBERS)
+        array = given.view(np.ndarray) if isinstance(given, np.ndarray) else view(name, given, NUMBERS)
         if np.may_share_memory(out, array):
             raise ValueError(f"out must not overlap an input, got memory shared with {name}")
     return out

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcell import _checks
+from fastcell import _checks, _nulls
 from fastcell import scan as scans
 from fastcell._model import LSTM
 from fastcell.dask.bounded import Bounded
@@ -34,6 +34,7 @@ def toy_scan(
     strict: bool = True,
     low: float | None = None,
     high: float | None = None,
+    nulls: str = "raise",
 ) -> Scan:
     """`fc.toy_scan` on dask arrays, in parallel over chunks of columns and of time.
 
@@ -56,6 +57,8 @@ def toy_scan(
         K, which only all keys together could tell; needed with keys where there is no state.
     fill, strict, low, high
         As in `fc.toy_scan`.
+    nulls : "raise" or "keep"
+        What masked elements are, as in `fc.toy_scan`; y's chunks have no masks.
 
     Returns
     -------
@@ -65,7 +68,8 @@ def toy_scan(
     Raises
     ------
     ValueError, TypeError
-        At once for shapes and dtypes; when computed, for a rule, whose index in the whole array is named.
+        At once for shapes and dtypes; when computed, for a rule or a masked element, whose index in the whole array
+        is named.
     OverflowError
         When computed, an integer memory leaves int64. A chunk's own sum may leave it.
     NotImplementedError
@@ -116,17 +120,25 @@ def toy_scan(
     if keys is not None or num_keys is not None:
         streams = _streams(keys, num_keys, _count(state), arrays[0].shape[0], "the time axis")
     state, start = _start(state, arrays[0].shape[1:], streams)
+    _nulls.checked(nulls)
     meta = scans.toy_scan(*_empty(arrays), state=start, fill=fill, strict=strict, low=low, high=high)
     plain = low is None and high is None
-    cell = Toy(fill, bool(strict)) if plain else Bounded(fill, bool(strict), low, high)
-    names = "x1", "x2", "x3"
+    cell = Toy(fill, bool(strict), nulls) if plain else Bounded(fill, bool(strict), nulls, low, high)
     if streams is None:
-        return scan_graph("toy-scan", cell, names, arrays, state, meta)
-    return keyed_graph("toy-scan", cell, names, arrays, streams, state, meta)
+        return scan_graph("toy-scan", cell, arrays, state, meta)
+    return keyed_graph("toy-scan", cell, arrays, streams, state, meta)
 
 
 def gated_scan(
-    x: Any, f: Any, i: Any, o: Any, *, state: Any = None, keys: Any = None, num_keys: int | None = None
+    x: Any,
+    f: Any,
+    i: Any,
+    o: Any,
+    *,
+    state: Any = None,
+    keys: Any = None,
+    num_keys: int | None = None,
+    nulls: str = "raise",
 ) -> Scan:
     """`fc.gated_scan` on dask arrays, in parallel over chunks of columns and of time.
 
@@ -138,7 +150,7 @@ def gated_scan(
     x : (T, ...) dask or NumPy array
     f, i, o : dask or NumPy arrays that broadcast to x's shape, or numbers
         A dask array among the four at least.
-    state, keys, num_keys
+    state, keys, num_keys, nulls
         As in `toy_scan`.
 
     Returns
@@ -186,11 +198,12 @@ def gated_scan(
     if keys is not None or num_keys is not None:
         streams = _streams(keys, num_keys, _count(state), shape[0], "the time axis")
     state, start = _start(state, shape[1:], streams)
+    _nulls.checked(nulls)
     meta = scans.gated_scan(*_empty(arrays), state=start)
-    cell, names = Gated(np.asarray(meta.state).dtype), ("x", "f", "i", "o")
+    cell = Gated(np.asarray(meta.state).dtype, nulls)
     if streams is None:
-        return scan_graph("gated-scan", cell, names, arrays, state, meta)
-    return keyed_graph("gated-scan", cell, names, arrays, streams, state, meta)
+        return scan_graph("gated-scan", cell, arrays, state, meta)
+    return keyed_graph("gated-scan", cell, arrays, streams, state, meta)
 
 
 def lstm(
@@ -201,6 +214,7 @@ def lstm(
     lengths: Any = None,
     keys: Any = None,
     num_keys: int | None = None,
+    nulls: str = "raise",
 ) -> tuple[Any, tuple[Any, Any]]:
     """An `fc.LSTM` on a dask array, in parallel over chunks of rows.
 
@@ -219,6 +233,8 @@ def lstm(
         As in `fc.LSTM`: x is (T, I), one event a row of K interleaved streams, and the state (L, K, ...).
     num_keys : int, optional
         K, needed with keys where there is no state.
+    nulls : "raise" or "keep"
+        What masked elements of x are, as in `fc.LSTM`; y's chunks have no masks.
 
     Returns
     -------
@@ -253,9 +269,10 @@ def lstm(
     """
     if not isinstance(lstm, LSTM):
         raise TypeError(f"lstm must be a fastcell.LSTM, got {type(lstm).__name__}")
+    _nulls.checked(nulls)
     (x,) = _given({"x": x}, "the LSTM itself")
     if keys is not None:
-        return _lstm_of_streams(lstm, x, state, lengths, keys, num_keys)
+        return _lstm_of_streams(lstm, x, state, lengths, keys, num_keys, nulls)
     if x.ndim not in (2, 3) or not _agree(x.shape[-1:], (lstm.input_size,)):
         expected = "(B, T, I)" if lstm.batch_first else "(T, B, I)"
         raise ValueError(f"x must have shape {expected} or (T, I) with I = {lstm.input_size}, got {x.shape}")
@@ -267,14 +284,14 @@ def lstm(
         )
     x = x[:, None] if unbatched else x.transpose(1, 0, 2) if axis else x
     pair = _pair(lstm, state, x.chunks[1], unbatched)
-    y, h, c = lstm_graph(lstm, x.rechunk({2: -1}), pair, None if lengths is None else _lengths(lengths, x))
+    y, h, c = lstm_graph(lstm, nulls, x.rechunk({2: -1}), pair, None if lengths is None else _lengths(lengths, x))
     if unbatched:
         return y[:, 0], (h[:, 0], c[:, 0])
     return y.transpose(1, 0, 2) if axis else y, (h, c)
 
 
 def _lstm_of_streams(
-    lstm: LSTM, x: Any, state: Any, lengths: Any, keys: Any, num_keys: int | None
+    lstm: LSTM, x: Any, state: Any, lengths: Any, keys: Any, num_keys: int | None, nulls: str
 ) -> tuple[Any, tuple[Any, Any]]:
     if lengths is not None:
         raise ValueError("keys must be None where lengths is given: one says which steps a row has")
@@ -287,7 +304,7 @@ def _lstm_of_streams(
         known = np.shape(state[0])[1]
     streams = _streams(keys, num_keys, known, x.shape[0], "x without I")
     pair = _pair(lstm, state, (streams.K,), False)
-    y, h, c = lstm_keys_graph(lstm, x.rechunk({1: -1}), pair, streams)
+    y, h, c = lstm_keys_graph(lstm, nulls, x.rechunk({1: -1}), pair, streams)
     return y, (h, c)
 
 
@@ -295,7 +312,7 @@ def _lstm_of_streams(
 
 
 def _given(arrays: dict[str, Any], otherwise: str) -> list[Any]:
-    """The arguments, of which one must be a dask array; others as NumPy's."""
+    """The arguments, of which one must be a dask array; others as NumPy's, with their masks."""
     for array in arrays.values():
         if type(array).__module__.startswith("dask.array._array_expr"):
             raise NotImplementedError("fastcell.dask needs array.query-planning to be False in Dask's configuration")
@@ -305,7 +322,8 @@ def _given(arrays: dict[str, Any], otherwise: str) -> list[Any]:
             raise TypeError(f"{name} must be a dask array, got a dask {kind}: df['x'].to_dask_array(lengths=True)")
     if not any(isinstance(array, da.Array) for array in arrays.values()):
         raise TypeError(f"{' or '.join(arrays)} must be a dask array, got none: use {otherwise}")
-    return [a if isinstance(a, da.Array) else _checks.array(name, a) for name, a in arrays.items()]
+    as_it_is = da.Array, np.ma.MaskedArray
+    return [a if isinstance(a, as_it_is) else _checks.array(name, a) for name, a in arrays.items()]
 
 
 def _for_each(rule: Any, x1: Any) -> Any:

@@ -21,8 +21,8 @@ from fastcell.scan import Scan
 class Bounded(Toy):
     """The toy cell, whose memory is held between `low` and `high`."""
 
-    low: Any
-    high: Any
+    low: Any = None
+    high: Any = None
 
     def scan(self, arrays: Steps, state: Any, keys: Array | None = None) -> Scan:
         bounds = {"low": self.low, "high": self.high}

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastcell import _checks
+from fastcell import _checks, _nulls
 from fastcell import scan as scans
 from fastcell._checks import Array
 from fastcell._model import LSTM
@@ -32,6 +32,9 @@ class Toy:
 
     fill: float
     strict: bool
+    nulls: str = "raise"
+
+    names = "x1", "x2", "x3"
 
     def scan(self, arrays: Steps, state: Any, keys: Array | None = None) -> Scan:
         return scans.toy_scan(*arrays, state=state, keys=keys, fill=self.fill, strict=self.strict, threads=1)
@@ -71,6 +74,9 @@ class Gated:
     """The gated recurrence. A chunk's steps are as one affine map of the memory: a gain, and what they leave of 0."""
 
     accumulator: np.dtype[Any]
+    nulls: str = "raise"
+
+    names = "x", "f", "i", "o"
 
     def scan(self, arrays: Steps, state: Any, keys: Array | None = None) -> Scan:
         return scans.gated_scan(*arrays, state=state, keys=keys, threads=1)
@@ -145,8 +151,19 @@ class Gated:
         )
 
 
+def plain(names: tuple[str, ...], nulls: str, place: Place, arrays: Steps) -> Steps:
+    """Chunks without masks."""
+
+    def where(name: str, index: tuple[int, ...]) -> str:
+        shape = arrays[names.index(name)].shape
+        return f"at {_named(index, place if shape == arrays[0].shape else Place(place.block, (np.nan,)))}"
+
+    return tuple(_nulls.filled(dict(zip(names, arrays, strict=True)), nulls, where))
+
+
 def summary(cell: Toy | Gated, place: Place, *arrays: Array) -> Steps:
     """A chunk's few steps."""
+    arrays = plain(cell.names, cell.nulls, place, arrays)
     try:
         return cell.few(*arrays)
     except ValueError:
@@ -167,6 +184,7 @@ def carry(cell: Toy | Gated, state: Any, *summaries: Steps) -> Any:
 def scan(cell: Toy | Gated, place: Place, count: int, *arguments: Any) -> tuple[Array, Array]:
     """Scan a chunk of `count` arrays from where a memory and summaries after it lead."""
     arrays, (state, *summaries) = arguments[:count], arguments[count:]
+    arrays = plain(cell.names, cell.nulls, place, arrays)
     try:
         y, last = cell.scan(arrays, carry(cell, state, *summaries))
     except ValueError:
@@ -180,6 +198,7 @@ def scan_keys(
 ) -> tuple[Array, Array]:
     """Scan a chunk with a memory for each of K keys, from those of the chunk before or from zeros of `dtype`."""
     check_keys(keys, K, place)
+    arrays = plain(cell.names, cell.nulls, place, arrays)
     try:
         y, last = cell.scan(arrays, np.zeros((K, *arrays[0].shape[1:]), dtype) if state is None else state, keys)
     except ValueError:
@@ -198,10 +217,11 @@ def check_keys(keys: Array, K: int, place: Place) -> None:
 
 
 def run_lstm_keys(
-    lstm: LSTM, K: int, place: Place, x: Array, keys: Array, h: Any, c: Any
+    lstm: LSTM, nulls: str, K: int, place: Place, x: Array, keys: Array, h: Any, c: Any
 ) -> tuple[Array, Array, Array]:
     """A chunk of events of K interleaved streams."""
     check_keys(keys, K, place)
+    (x,) = plain(("x",), nulls, Place((*place.block, 0), (*place.start, 0)), (x,))
     if h is None:
         first = lstm.initial_state or tuple(
             np.zeros((lstm.num_layers, n)) for n in (lstm.output_size, lstm.hidden_size)
@@ -212,23 +232,25 @@ def run_lstm_keys(
 
 
 def run_lstm(
-    lstm: LSTM, total: float, place: tuple[float, int], x: Array, lengths: Array | None, h: Any, c: Any
+    lstm: LSTM, nulls: str, total: float, place: Place, x: Array, lengths: Array | None, h: Any, c: Any
 ) -> tuple[Array, Array, Array]:
-    """A chunk of x, whose first step and row are `place` in `total` steps."""
+    """A chunk of x, (T, B, I), of `total` steps."""
+    (x,) = plain(("x",), nulls, place, (x,))
     if lengths is not None:
-        check_lengths(lengths, total, place[1])
-        lengths = np.clip(lengths.astype(np.int64) - int(place[0]), 0, len(x))
+        first_step, first_row, _ = place.start
+        check_lengths(lengths, total, first_row)
+        lengths = np.clip(lengths.astype(np.int64) - int(first_step), 0, len(x))
     state = None if h is None else (h, c)
     y, (h, c) = lstm(x, state, lengths=lengths, batch_first=False, threads=1)
     return y, h, c
 
 
-def check_lengths(lengths: Array, total: float, first_row: int) -> None:
+def check_lengths(lengths: Array, total: float, first_row: float) -> None:
     lengths = _checks.once(lengths)
     bad = (lengths < 0) | (lengths > total)
     if bad.any():
         (row,) = _checks.first_index(bad)
-        raise ValueError(f"lengths must be from 0 to T = {total}, got {lengths[row]} in row {first_row + row}")
+        raise ValueError(f"lengths must be from 0 to T = {total}, got {lengths[row]} in row {int(first_row) + row}")
 
 
 def _joined(summaries: tuple[Steps, ...] | list[Steps]) -> Steps:

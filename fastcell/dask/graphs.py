@@ -111,12 +111,12 @@ class _Graph:
         return da.Array(graph, name, chunks, meta=np.empty((0,) * len(chunks), dtype))
 
 
-def scan_graph(name: str, cell: Toy | Gated, names: Sequence[str], arrays: list[Any], state: Any, meta: Scan) -> Scan:
+def scan_graph(name: str, cell: Toy | Gated, arrays: list[Any], state: Any, meta: Scan) -> Scan:
     """Of each block of columns: a summary of each chunk but the last, the memories between, and each chunk from there.
 
     A summary takes even the array that moves no memory: its chunk is then all there, to be scanned and let go.
     """
-    arrays = _aligned(names, arrays)
+    arrays = _aligned(cell.names, arrays)
     chunks = arrays[0].chunks
     inputs = arrays if state is None else [*arrays, in_chunks(state, chunks[1:])]
     graph, starts = _Graph(name, cell, *inputs), _starts(chunks)
@@ -138,13 +138,11 @@ def scan_graph(name: str, cell: Toy | Gated, names: Sequence[str], arrays: list[
     return Scan(y, graph.array("state", states, chunks[1:], np.asarray(meta.state).dtype, inputs))
 
 
-def keyed_graph(
-    name: str, cell: Toy | Gated, names: Sequence[str], arrays: list[Any], streams: Streams, state: Any, meta: Scan
-) -> Scan:
+def keyed_graph(name: str, cell: Toy | Gated, arrays: list[Any], streams: Streams, state: Any, meta: Scan) -> Scan:
     """Of each block of columns, a chain of chunks along time, which hands on the memories of all keys."""
-    arrays = _aligned(names, arrays)
+    arrays = _aligned(cell.names, arrays)
     chunks, dtype = arrays[0].chunks, np.asarray(meta.state).dtype
-    keys = streams.along(names[0], chunks[0])
+    keys = streams.along(cell.names[0], chunks[0])
     inputs = [*arrays, keys]
     if state is not None:
         inputs.append(in_chunks(state, [(streams.K,), *chunks[1:]]))
@@ -203,10 +201,10 @@ def _with_weights(lstm: LSTM, *inputs: Any) -> tuple[_Graph, Any]:
     return graph, model
 
 
-def lstm_graph(lstm: LSTM, x: Any, pair: tuple[Any, ...], lengths: Any) -> tuple[Any, Any, Any]:
+def lstm_graph(lstm: LSTM, nulls: str, x: Any, pair: tuple[Any, ...], lengths: Any) -> tuple[Any, Any, Any]:
     """Of each block of rows, a chain of chunks along time."""
     inputs = [x, *pair] if lengths is None else [x, *pair, lengths]
-    (graph, model), starts, T = _with_weights(lstm, *inputs), _starts(x.chunks), x.shape[0]
+    (graph, model), starts, T = _with_weights(lstm, nulls, *inputs), _starts(x.chunks), x.shape[0]
     times = range(x.numblocks[0])
     ys: dict[Any, Any] = {}
     hs: dict[Any, Any] = {}
@@ -215,8 +213,9 @@ def lstm_graph(lstm: LSTM, x: Any, pair: tuple[Any, ...], lengths: Any) -> tuple
         h, c = _refs(pair, (0, b, 0)) or (None, None)
         steps = None if lengths is None else TaskRef((lengths.name, b))
         for t in reversed(times) if lstm.reverse else times:
-            place = starts[0][t], starts[1][b]
-            ref = graph.add("chunk", (t, b), run_lstm, model, T, place, TaskRef((x.name, t, b, 0)), steps, h, c)
+            place = Place((t, b, 0), (starts[0][t], starts[1][b], 0))
+            part = TaskRef((x.name, t, b, 0))
+            ref = graph.add("chunk", (t, b), run_lstm, model, nulls, T, place, part, steps, h, c)
             h, c = graph.add("h", (t, b), getitem, ref, 1), graph.add("c", (t, b), getitem, ref, 2)
             ys[t, b, 0] = ref, 0
         hs[0, b, 0], cs[0, b, 0] = (ref, 1), (ref, 2)
@@ -226,16 +225,16 @@ def lstm_graph(lstm: LSTM, x: Any, pair: tuple[Any, ...], lengths: Any) -> tuple
     return y, h, graph.array("state-c", cs, (*front, (lstm.hidden_size,)), lstm.dtype, inputs)
 
 
-def lstm_keys_graph(lstm: LSTM, x: Any, pair: tuple[Any, ...], streams: Streams) -> tuple[Any, Any, Any]:
+def lstm_keys_graph(lstm: LSTM, nulls: str, x: Any, pair: tuple[Any, ...], streams: Streams) -> tuple[Any, Any, Any]:
     """A chain of chunks of events along time."""
     keys = streams.along("x", x.chunks[0])
     inputs = [x, keys, *pair]
-    (graph, model), (starts, _) = _with_weights(lstm, streams.K, *inputs), _starts(x.chunks)
+    (graph, model), (starts, _) = _with_weights(lstm, nulls, streams.K, *inputs), _starts(x.chunks)
     h, c = _refs(pair, (0, 0, 0)) or (None, None)
     ys: dict[Any, Any] = {}
     for t in range(x.numblocks[0]):
         place, events, codes = Place((t,), (starts[t],)), TaskRef((x.name, t, 0)), TaskRef((keys.name, t))
-        ref = graph.add("chunk", (t,), run_lstm_keys, model, streams.K, place, events, codes, h, c)
+        ref = graph.add("chunk", (t,), run_lstm_keys, model, nulls, streams.K, place, events, codes, h, c)
         h, c = graph.add("h", (t,), getitem, ref, 1), graph.add("c", (t,), getitem, ref, 2)
         ys[t, 0] = ref, 0
     front = (lstm.num_layers,), (streams.K,)

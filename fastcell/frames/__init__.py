@@ -76,6 +76,30 @@ group without rows keeps its state, as the folder is copied first; a task that i
     columns = "card string, at long, amount double, rule long, shown long, y double"
     result = events.groupBy(group).applyInPandas(scored, columns)
 
+A null is an error that names its row, unless nothing reads it: a value whose rule resets or keeps. With
+``nulls="keep"`` it leaves a memory as it was. Masked arrays in `fastcell.toy_scan`, `gated_scan` and an LSTM are
+treated alike:
+
+=======================  =========================  ======================================
+null                     with ``nulls="keep"`` is   so that
+=======================  =========================  ======================================
+value, an LSTM's input   0                          nothing is added
+control                  0                          the memory is kept
+emit, output             0                          the row is silent, or its output 0
+forget                   1                          the memory is kept
+input                    0                          nothing is added
+time                     no time                    no time goes by
+a key                    a key, always              such rows have a memory of their own
+=======================  =========================  ======================================
+
+Never null: an output, a state, what is ordered by. NaN is a null in pandas' columns of NumPy's floats, else a number.
+
+>>> sums = pa.table({"v": [3, None, 4], "rule": [1, 1, 1]})
+>>> fc.frames.toy_scan(sums, "v", "rule", 1, nulls="keep").frame["y"].to_pylist()
+[3, 3, 7]
+>>> fc.toy_scan(np.ma.array([3, 0, 4], mask=[0, 1, 0]), 1, 1, nulls="keep").y.tolist()
+[3, 3, 7]
+
 The same from the command line, over files larger than memory: ``python -m fastcell gated`` and ``lstm``.
 """
 

@@ -6,6 +6,7 @@ import narwhals as nw
 import numpy as np
 import pyarrow as pa
 
+from fastcell import _nulls
 from fastcell._checks import VALUES, Array, first_index
 from fastcell.frames import arrow_types
 from fastcell.frames.bad_row import BadRowError
@@ -37,7 +38,6 @@ class Job:
     state, `_cell` runs, `_state` writes the last state.
     """
 
-    at_null: dict[str, Any] = {}  # noqa: RUF012  what a role's null is with nulls="keep", where that is not 0
     naming = "name"  # the argument that names the outputs
     command: str  # that runs it over files
 
@@ -48,8 +48,7 @@ class Job:
         self.by, self.order = _names("by", by), _names("order_by", order_by)
         if len(set(self.by)) < len(self.by) or set(self.by) & set(parts):
             raise ValueError(f"by must be different columns, none of them {_some(parts)}, got {self.by}")
-        if nulls not in ("raise", "keep"):
-            raise ValueError(f"nulls must be 'raise' or 'keep', got {nulls!r}")
+        _nulls.checked(nulls)
 
     @property
     def columns(self) -> list[str]:
@@ -201,7 +200,7 @@ class Job:
             raise TypeError(f"column {given!r} must hold {VALUES}, got {type_of(column)}{hint}")
         if has_nulls(column):
             self._check_nulls(frame, role)
-            instead = self.at_null.get(role, 0)
+            instead = _nulls.INSTEAD.get(role, 0)
             column = column.fill_null(bool(instead) if column.dtype == nw.Boolean else instead)
         array: Array = column.to_numpy()
         return array

@@ -6,6 +6,7 @@ import narwhals as nw
 import numpy as np
 import pyarrow as pa
 
+from fastcell import _nulls
 from fastcell._checks import ALLOWED, Array, first_index, other_rules
 from fastcell.frames import amounts, times
 from fastcell.frames.bad_row import BadRowError
@@ -14,7 +15,6 @@ from fastcell.scan import gated_scan, toy_scan
 
 MEMORY, TIME = "memory", "time"
 _LOW = {"control": -1, "emit": 0}
-_VALUE_IS_NOT_READ = (-1, 0)  # rules of control
 _EXACT = 2**53  # up to here each integer is a float64
 
 
@@ -31,8 +31,6 @@ def gated_roles(value: Any, forget: Any, input: Any, output: Any, half_life: Any
 
 class ScanJob(Job):
     """One checked call of `kind` of scan; with a half-life, roles have `time` in the place of `forget`."""
-
-    at_null = {"forget": 1}  # noqa: RUF012
 
     def __init__(
         self,
@@ -156,5 +154,6 @@ class ScanJob(Job):
 
     def _needed(self, frame: nw.DataFrame[Any], role: str, rows: Array) -> Array:
         if role == "value" and self.kind == "toy":
-            return rows & ~np.isin(self._array(frame, "control"), _VALUE_IS_NOT_READ)
+            needed: Array = _nulls.needed(rows, self._array(frame, "control"))
+            return needed
         return rows

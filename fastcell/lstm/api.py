@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcell import _checks
+from fastcell import _checks, _nulls
 from fastcell._checks import Array
 from fastcell.lstm import driver, packed_sequence, sharing
 from fastcell.lstm.cell import LSTMCell
@@ -154,6 +154,7 @@ class LSTM(Layers):
         keys: Any = None,
         reset: Any = None,
         batch_first: bool | None = None,
+        nulls: str = "raise",
         out: Any = None,
         threads: int | None = None,
     ) -> tuple[Array, tuple[Array, Array]]:
@@ -183,8 +184,12 @@ class LSTM(Layers):
             forward, alone.
         batch_first : bool, optional
             Whether x and y are (B, T, ...); the LSTM's own if not given.
+        nulls : "raise" or "keep"
+            What a masked element of x is, where it is a numpy.ma.MaskedArray: an error that names it, or 0, as a null
+            in `fastcell.frames.lstm`. y is a masked array then, of which nothing is masked. Other arguments must have
+            no masked elements. To leave steps out, see `mask`.
         out : array, optional
-            y is written here; the LSTM's dtype, y's shape, sharing no memory with x or state.
+            y is written here; the LSTM's dtype, y's shape, sharing no memory with x or state, and without a mask.
         threads : int, optional
             Rows are shared out among so many, hidden units where rows are few (but not with a projection); by default,
             large work goes to all cores, as in `toy_scan`.
@@ -204,6 +209,8 @@ class LSTM(Layers):
         MemoryError
             y or the state would not fit the memory that is free.
         """
+        if nulls != "raise":
+            _nulls.checked(nulls)
         first = self.batch_first if batch_first is None else bool(batch_first)
         if lengths is mask is keys is reset is out is None and (
             threads is None or (type(threads) is int and threads == 1)
@@ -214,6 +221,7 @@ class LSTM(Layers):
         if packed_sequence.is_packed(x):
             x, lengths = packed_sequence.padded(x, lengths, first)
         given = x
+        (x,) = _nulls.filled({"x": x}, nulls)
         x = _checks.array("x", x, _checks.NUMBERS)
         unbatched = x.ndim == 2
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size or (keys is not None and not unbatched):
@@ -252,6 +260,8 @@ class LSTM(Layers):
         if out is not None and result is not out:
             out[...] = result
             result = out
+        if out is None:
+            result = _nulls.as_given(result, given)
         h, c = carried
         return result, (h[:, 0], c[:, 0]) if unbatched and keys is None else carried
 

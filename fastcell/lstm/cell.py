@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numba.core import errors
 
-from fastcell import _checks, _memory
+from fastcell import _checks, _memory, _nulls
 from fastcell._checks import Array
 from fastcell._jit import kernel
 from fastcell.lstm import cell_kernels, cell_lowering
@@ -226,7 +226,7 @@ class LSTMCell:
             ("h", h, "P" if self.proj_size else "H", self.output_size),
             ("c", c, "H", self.hidden_size),
         ):
-            if not isinstance(array, np.ndarray):
+            if not isinstance(array, np.ndarray) or _nulls.is_masked_array(array):
                 raise TypeError(f"{name} must be a numpy array, got {type(array).__name__}")
             if array.dtype != self.dtype or not array.dtype.isnative:
                 raise TypeError(f"{name} must hold {self.dtype}, got {array.dtype}")
@@ -287,7 +287,7 @@ def lstm_step(params: Any, x: Array, h: Array, c: Array) -> None:
         _step(params, x, h, c)
     except (errors.NumbaError, TypeError, ValueError) as error:
         for name, array in (("x", x), ("h", h), ("c", c)):
-            if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+            if not isinstance(array, np.ndarray) or _nulls.is_masked_array(array):
                 raise TypeError(f"{name} must be a numpy array, got {type(array).__name__}") from None
         wrong = cell_lowering.reason(params, x, h, c)
         if wrong is None and isinstance(error, ValueError):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastcell import _checks, _threads
+from fastcell import _checks, _nulls, _threads
 from fastcell._jit import inline_for_all
 from fastcell.scan.arguments import as_array, checked_rules, gate, memories, toy_arrays
 from fastcell.scan.dispatch import BOUNDED, GATED, TOY, Run
@@ -36,6 +36,7 @@ def toy_scan(
     strict: bool = True,
     low: float | None = None,
     high: float | None = None,
+    nulls: str = "raise",
     out: NDArray[Any] | None = None,
     threads: int | None = None,
 ) -> Scan:
@@ -70,8 +71,13 @@ def toy_scan(
     low, high : number, optional
         The memory's floor and capacity, such as an inventory's, or the 0 of a CUSUM chart; integers where the values
         are. A given state may lie outside until its first step.
+    nulls : "raise" or "keep"
+        What a masked element of a numpy.ma.MaskedArray is, as a null in `fastcell.frames`: an error that names it, or
+        0. With "keep" a masked x1 adds nothing and a masked x2 keeps, so that y shows the memory as it was; where x3
+        is masked the step is silent. A value that its rule doesn't read (x2 of -1 or 0) may always be masked. Other
+        arguments must not be, nor hold nulls of pandas', Polars' or Arrow's, which are for `fastcell.frames`.
     out : array of y's shape and dtype, optional
-        Where to write y; must not overlap an input.
+        Where to write y; must not overlap an input, nor have a mask.
     threads : int, optional
         By default one for small input, else one for each core that the process may use: its affinity, a cgroup's
         quota, FASTCELL_NUM_THREADS (else OMP_NUM_THREADS, NUMBA_NUM_THREADS) as it was when fastcell was imported.
@@ -80,13 +86,13 @@ def toy_scan(
     Returns
     -------
     Scan(y, state)
-        y is float32 for float32 values, float64 for float64, int64 for integers. The state has the
-        accumulator's dtype, float64 or int64.
+        y is float32 for float32 values, float64 for float64, int64 for integers; a masked array, of which nothing is
+        masked, where x1 is one. The state has the accumulator's dtype, float64 or int64.
 
     Raises
     ------
     ValueError
-        A shape does not fit, a rule is not one of those above (the first such index is named), a key is
+        A shape does not fit, a rule is not one of those above or an element masked (the first is named), a key is
         negative, has no state or without one is far beyond the number of values, `low` is above `high` or one of them
         nan, `out` overlaps an input or is read-only.
     TypeError
@@ -125,7 +131,11 @@ def toy_scan(
     array([3, 8, 2, 6])
     >>> toy_scan([3, 5, -9, 4], x2=1, x3=1, low=0, high=7).y  # a store's stock
     array([3, 7, 0, 4])
+    >>> toy_scan(np.ma.array([3, 5, 4], mask=[0, 1, 0]), x2=1, x3=1, nulls="keep").y.tolist()
+    [3, 3, 7]
     """
+    if nulls != "raise":
+        _nulls.checked(nulls)
     if not type(x1) is type(x2) is type(x3) is np.ndarray:
         x1 = as_array("x" if x2 is x3 is None else "x1", x1)
         x2, x3 = as_array("x2", x2), as_array("x3", x3)
@@ -133,7 +143,7 @@ def toy_scan(
         keys = as_array("keys", keys, "integers")
     if (small := small_toy(x1, x2, x3, state, keys, fill, low, high, out, threads)) is not None:
         return Scan(*small)
-    values, control, emit = toy_arrays(x1, x2, x3)
+    values, control, emit = toy_arrays(x1, x2, x3, nulls)
     is_float = values.dtype.kind == "f"
     accumulator = np.dtype(np.float64 if is_float else np.int64)
     y_dtype = values.dtype if is_float else accumulator
@@ -146,7 +156,8 @@ def toy_scan(
     control = checked_rules("x2", control, -1, strict, count)
     emit = checked_rules("x3", emit, 0, strict, count)
     cell = TOY if bounds is None else BOUNDED
-    return Scan(*Run(cell, [values, control, emit], y, y_dtype, a, codes, filled, count, bounds).scan())
+    y, last = Run(cell, [values, control, emit], y, y_dtype, a, codes, filled, count, bounds).scan()
+    return Scan(y if out is not None else _nulls.as_given(y, x1), last)
 
 
 def gated_scan(
@@ -157,6 +168,7 @@ def gated_scan(
     *,
     state: ArrayLike | None = None,
     keys: ArrayLike | None = None,
+    nulls: str = "raise",
     out: NDArray[Any] | None = None,
     threads: int | None = None,
 ) -> Scan:
@@ -175,12 +187,15 @@ def gated_scan(
         Forget, input and output gates. A gate of shape (T, 1) is one gate a step for a whole vector of x.
     state, keys, out, threads
         As in `toy_scan`.
+    nulls : "raise" or "keep"
+        As in `toy_scan`; with "keep" a masked x or i is 0, f 1 and o 0.
 
     Returns
     -------
     Scan(y, state)
         y has the dtype that NumPy promotes x and the floating gates to: float32 or float64, where Python's own
-        numbers don't count; int64 where x and all gates are integers or bool. The state is float64 or int64.
+        numbers don't count; int64 where x and all gates are integers or bool; a masked array, of which nothing is
+        masked, where x is one. The state is float64 or int64.
 
     Raises
     ------
@@ -205,12 +220,16 @@ def gated_scan(
     >>> gated_scan([1.0, 1.0, 1.0], f=0.5, i=1, o=[0, 1, 1])
     Scan(y=array([0.  , 1.5 , 1.75]), state=np.float64(1.75))
     """
+    if nulls != "raise":
+        _nulls.checked(nulls)
     if not type(x) is type(f) is type(i) is type(o) is np.ndarray:
         x, f, i, o = as_array("x", x), as_array("f", f), as_array("i", i), as_array("o", o)
     if type(keys) is not np.ndarray:
         keys = as_array("keys", keys, "integers")
     if (small := small_gated(x, f, i, o, state, keys, out, threads)) is not None:
         return Scan(*small)
+    given, inputs = x, {"x": x, "f": f, "i": i, "o": o, "keys": keys, "state": state}
+    x, f, i, o = _nulls.filled({"x": x, "f": f, "i": i, "o": o}, nulls)
     values = _checks.array("x", x)
     if values.ndim == 0:
         raise ValueError("x must have a time axis, got a scalar")
@@ -224,10 +243,10 @@ def gated_scan(
     if values.dtype.kind == "f":
         y_dtype = np.result_type(*(dtype for dtype in typed if dtype.kind == "f"))  # of gates that are no plain numbers
     codes, a = memories(state, keys, values, accumulator)
-    inputs = {"x": x, "f": f, "i": i, "o": o, "keys": keys, "state": state}
     y = None if out is None else _checks.output(out, values.shape, y_dtype, inputs)
     count = _threads.choose(threads, values.size, _ENOUGH)
-    return Scan(*Run(GATED, [values, *gates], y, y_dtype, a, codes, y_dtype.type(0), count).scan())
+    y, last = Run(GATED, [values, *gates], y, y_dtype, a, codes, y_dtype.type(0), count).scan()
+    return Scan(y if out is not None else _nulls.as_given(y, given), last)
 
 
 def rules_to_gates(x2: ArrayLike, x3: ArrayLike) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]:

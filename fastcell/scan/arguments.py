@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcell import _checks, _memory, _threads
+from fastcell import _checks, _memory, _nulls, _threads
 from fastcell._checks import Array
 from fastcell.scan import toy_kernels
 from fastcell.scan.dispatch import column_axes, placed
@@ -15,25 +15,27 @@ _MANY = 1 << 22  # rules from which a second thread pays for checking them
 
 
 def as_array(name: str, given: Any, expected: str = _checks.VALUES) -> Any:
-    """What is no array yet as one; numbers and None as they are."""
-    return given if type(given) in _AS_THEY_ARE else _checks.array(name, given, expected)
+    """What is no array yet as one; numbers, None and arrays with masks as they are."""
+    if type(given) in _AS_THEY_ARE or _nulls.is_masked_array(given):
+        return given
+    return _checks.array(name, given, expected)
 
 
-def toy_arrays(x1: Any, x2: Any, x3: Any) -> tuple[Array, Array, Array]:
-    """The three arrays of a toy scan, given as three or as one of rows [x1, x2, x3]."""
+def toy_arrays(x1: Any, x2: Any, x3: Any, nulls: str | None = None) -> tuple[Array, Array, Array]:
+    """The three arrays of a toy scan, given as three or as one of rows [x1, x2, x3]; without `nulls` of no masks."""
     if x2 is None and x3 is None:
-        rows = _checks.values("x", x1)
+        rows = x1 if nulls and _nulls.is_masked_array(x1) else _checks.values("x", x1)
         if rows.ndim < 2 or rows.shape[-1] != 3:
             raise ValueError(f"x must have shape (T, ..., 3) when x2 and x3 are not given, got {rows.shape}")
-        values, control, emit = rows[..., 0], rows[..., 1], rows[..., 2]
-    else:
-        if x2 is None or x3 is None:
-            raise TypeError(f"{'x2' if x2 is None else 'x3'} must be given with the other one, got None")
-        values = _checks.values("x1", x1)
-        if values.ndim == 0:
-            raise ValueError("x1 must have a time axis, got a scalar")
-        control, emit = _rule("x2", x2, values), _rule("x3", x3, values)
-    return values, control, emit
+        x1, x2, x3 = rows[..., 0], rows[..., 1], rows[..., 2]
+    elif x2 is None or x3 is None:
+        raise TypeError(f"{'x2' if x2 is None else 'x3'} must be given with the other one, got None")
+    if nulls:
+        x1, x2, x3 = _nulls.filled({"x1": x1, "x2": x2, "x3": x3}, nulls)
+    values = _checks.values("x1", x1)
+    if values.ndim == 0:
+        raise ValueError("x1 must have a time axis, got a scalar")
+    return values, _rule("x2", x2, values), _rule("x3", x3, values)
 
 
 def _rule(name: str, given: Any, values: Array) -> Array:

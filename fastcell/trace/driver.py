@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcell import _checks, _memory
+from fastcell import _checks, _memory, _nulls
 from fastcell._checks import Array
 from fastcell.lstm import packed_sequence
 from fastcell.lstm.api import LSTM
@@ -83,6 +83,7 @@ def lstm_trace(
     first = lstm.batch_first if batch_first is None else bool(batch_first)
     if packed_sequence.is_packed(x):
         x, lengths = packed_sequence.padded(x, lengths, first)
+    _nulls.refuse("x", x)
     lstm(x, state, lengths=lengths, reset=reset, batch_first=batch_first)  # checks the arguments
     values = math.prod(np.shape(x)[:-1]) * (_KEPT * (lstm.hidden_size + LANES) + 3 * lstm.input_size)
     _memory.check(values * lstm.dtype.itemsize, "a trace of x of shape {}", np.shape(x))

@@ -9,7 +9,7 @@ import fastcell
 
 PACKAGE = Path(fastcell.__file__).parent
 FLOORS = [
-    {"_sources", "_machine", "_memory", "_checks", "_files", "_forks", "oracle"},
+    {"_sources", "_machine", "_memory", "_nulls", "_checks", "_files", "_forks", "oracle"},
     {"_jit", "_cores"},
     {"_threads"},
     {"simd"},
