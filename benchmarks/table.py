@@ -4,6 +4,8 @@ import os
 import platform
 import subprocess
 import timeit
+from contextlib import suppress
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -13,9 +15,11 @@ from fastcell.simd.vector import LANES
 
 from . import common, dataframes, pages
 
+CPUINFO = Path("/proc/cpuinfo")
+
 
 def cpu() -> str:
-    """The CPU's name: Linux tells it by lscpu on every architecture, in /proc/cpuinfo on x86-64 alone."""
+    """The CPU's name: Linux tells it by lscpu, which need not know an ARM's, whose numbers are in /proc/cpuinfo."""
     for command in (["lscpu"], ["sysctl", "machdep.cpu.brand_string"]):
         try:
             lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -25,6 +29,13 @@ def cpu() -> str:
             name, _, value = line.partition(":")
             if name.strip().lower() in ("model name", "machdep.cpu.brand_string") and value.strip(" -"):
                 return value.strip()
+    facts = {}
+    with suppress(OSError):
+        lines = CPUINFO.read_text("utf-8").splitlines()
+        facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if "CPU part" in facts:
+        numbers = f"implementer {facts.get('CPU implementer', 'unknown')}, part {facts['CPU part']}"
+        return f"{platform.machine()}, {numbers}"
     return platform.processor() or platform.machine()
 
 

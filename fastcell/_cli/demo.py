@@ -15,7 +15,7 @@ from fastcell.trace.api import Trace, toy_trace
 
 def rain() -> tuple[list[str], np.ndarray]:
     """Days and millimetres of rain at Seattle, 2012 to 2015: NOAA's record, as the package vega-datasets ships it."""
-    with (files("fastcell") / "data" / "seattle-rain.csv").open() as file:
+    with (files("fastcell") / "data" / "seattle-rain.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [row["date"] for row in rows], np.array([float(row["precipitation"]) for row in rows])
 

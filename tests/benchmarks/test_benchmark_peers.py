@@ -154,11 +154,11 @@ def test_only_the_blocks_in_the_pages_change(tmp_path):
     pytest.importorskip("matplotlib", reason="pip install 'fastcell[plot]'")
     whole, readme, plot = (tmp_path / name for name in ("WHOLE.md", "README.md", peers_report.PLOT))
     for page in (whole, readme):
-        page.write_text("before\n<!-- peers: begin -->\nold\n<!-- peers: end -->\nafter\n")
+        page.write_text("before\n<!-- peers: begin -->\nold\n<!-- peers: end -->\nafter\n", "utf-8")
     written = []
     for _ in range(2):
         peers_report.write(whole, readme, [made_up(1), made_up(2)], "A machine; a date")
-        written.append((whole.read_text(), readme.read_text(), plot.read_bytes()))
+        written.append((whole.read_text("utf-8"), readme.read_text("utf-8"), plot.read_bytes()))
     assert written[0] == written[1]
     for text in written[0][:2]:
         assert text.startswith("before\n<!-- peers: begin -->\nA machine; a date")

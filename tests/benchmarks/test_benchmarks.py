@@ -170,14 +170,14 @@ def test_pretty_names_differ():
 
 
 def test_configuration():
-    config = json.loads((ROOT / "asv.conf.json").read_text())
+    config = json.loads((ROOT / "asv.conf.json").read_text("utf-8"))
     assert (config["repo"], config["benchmark_dir"]) == ("..", ".")
     assert config["environment_type"] == "virtualenv"
     assert "wheel --no-deps" in config["build_command"][0]
     matrix = config["matrix"]
     assert set(matrix["env_nobuild"].values()) == {"1"}
     assert matrix["req"]["asv_runner"], "asv_runner's version decides what is measured"
-    sources = "\n".join(path.read_text() for path in [*ROOT.glob("bench_*.py"), ROOT / "dataframes.py"])
+    sources = "\n".join(path.read_text("utf-8") for path in [*ROOT.glob("bench_*.py"), ROOT / "dataframes.py"])
     imported = set(re.findall(r"^\s*(?:import|from) (\w+)", sources, re.MULTILINE)) - set(sys.stdlib_module_names)
     assert imported - {"fastcell"} <= set(matrix["req"])
 
@@ -264,10 +264,10 @@ def test_a_slow_function_has_fewer_turns():
 def test_offline_pages_refuse_a_library_that_they_do_not_know(tmp_path):
     tag = '<script src="https://cdn.invalid/{}" integrity="sha256-x" crossorigin="anonymous"></script>'
     page = tmp_path / "index.html"
-    page.write_text(tag.format("md5.min.js"))
+    page.write_text(tag.format("md5.min.js"), "utf-8")
     offline.point_at(tmp_path, "libraries")
-    assert page.read_text() == '<script src="libraries/md5.min.js"></script>'
-    page.write_text(tag.format("new.js"))
+    assert page.read_text("utf-8") == '<script src="libraries/md5.min.js"></script>'
+    page.write_text(tag.format("new.js"), "utf-8")
     with pytest.raises(ValueError, match=r"got \['new.js'\]"):
         offline.point_at(tmp_path, "libraries")
 

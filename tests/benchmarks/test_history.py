@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import history
+from benchmarks import history, table
 from benchmarks.history import Step
 
 NAMES = ["bench_a.One.time_x", "bench_a.One.track_x", "bench_b.Two.time_y"]
@@ -84,6 +84,32 @@ def test_what_runs_is_stopped(monkeypatch, tmp_path):
 ])  # fmt: skip
 def test_a_machine_is_named_by_what_it_is(cpu, name):
     assert history.machine(cpu, 2, 256) == name
+
+
+ARM = """processor	: 0
+BogoMIPS	: 243.75
+CPU implementer	: 0x41
+CPU architecture: 8
+CPU part	: 0xd0c
+"""
+
+
+@pytest.mark.parametrize(("lscpu", "name"), [
+    ("Architecture: aarch64\nModel name: Neoverse-N1\n", "Neoverse-N1"),
+    ("Architecture: aarch64\nModel name: -\n", "aarch64, implementer 0x41, part 0xd0c"),
+    (None, "aarch64, implementer 0x41, part 0xd0c"),
+])  # fmt: skip
+def test_an_arms_name_is_lscpus_or_its_numbers(lscpu, name, tmp_path, monkeypatch):
+    def run(command, **_):
+        if command != ["lscpu"] or lscpu is None:
+            raise FileNotFoundError(command[0])
+        return subprocess.CompletedProcess(command, 0, lscpu)
+
+    (tmp_path / "cpuinfo").write_text(ARM, "utf-8")
+    monkeypatch.setattr(table, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(table.subprocess, "run", run)
+    monkeypatch.setattr(table.platform, "machine", lambda: "aarch64")
+    assert table.cpu() == name
 
 
 def test_the_list_names_commits_and_the_suite_is_asvs():

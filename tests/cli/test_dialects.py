@@ -54,14 +54,14 @@ def test_tabs_and_bars(tmp_path, delimiter):
 
 
 def test_words_for_nothing_in_columns_of_numbers_alone(tmp_path, capsys):
-    (tmp_path / "in.csv").write_text("k,v,c,e\nNA,1,1,1\n,2,1,1\nNA, NA ,0,1\nn/a,n/a,1,1\n")
+    (tmp_path / "in.csv").write_text("k,v,c,e\nNA,1,1,1\n,2,1,1\nNA, NA ,0,1\nn/a,n/a,1,1\n", "utf-8")
     out = tmp_path / "out.csv"
     assert scan(tmp_path / "in.csv", out, "--by", "k", "--na", "NA") == 1
     assert "row 4, column v: expected a number, got 'n/a'" in capsys.readouterr().err
     assert scan(tmp_path / "in.csv", out, "--by", "k", "--na", "NA", "n/a") == 1
     assert "row 4, column v: expected a number, got nothing" in capsys.readouterr().err
     assert scan(tmp_path / "in.csv", out, "--by", "k", "--na", "NA", "--na", "n/a", "--nulls", "keep") == 0
-    assert out.read_text().replace('"', "").splitlines() == [
+    assert out.read_text("utf-8").replace('"', "").splitlines() == [
         "k,v,c,e,y", "NA,1,1,1,1", ",2,1,1,2", "NA, NA ,0,1,1", "n/a,n/a,1,1,0"
     ]  # fmt: skip
 
@@ -87,7 +87,7 @@ def test_compressed_by_name(tmp_path, capsys, suffix):
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     assert scan(source, out, "--by", "k") == 1
     assert f"scan: {source}" in capsys.readouterr().err
-    source.write_text("v,c,e\n1,1,1\n")
+    source.write_text("v,c,e\n1,1,1\n", "utf-8")
     assert scan(source, out) == 1
     assert f"scan: {source}" in capsys.readouterr().err
     assert out.read_bytes() == packed
@@ -217,10 +217,10 @@ WRONG = {
 def test_what_a_wrong_guess_says(tmp_path, capsys, name):
     text, options, told = WRONG[name]
     (tmp_path / "in.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
-    (tmp_path / "out.csv").write_text("old")
+    (tmp_path / "out.csv").write_text("old", "utf-8")
     assert main(["scan", str(tmp_path / "in.csv"), *COLUMNS, *options, "-o", str(tmp_path / "out.csv")]) == 1
     assert told in capsys.readouterr().err
-    assert (tmp_path / "out.csv").read_text() == "old"
+    assert (tmp_path / "out.csv").read_text("utf-8") == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
 
 

@@ -19,7 +19,7 @@ def test_partitioned_by_months_and_towns(tmp_path, capsys):
     assert len(list(folder.rglob("*.parquet"))) == 6
     for left_out in ("_temporary/month=1/x.parquet", ".x.parquet"):
         (folder / left_out).parent.mkdir(parents=True, exist_ok=True)
-        (folder / left_out).write_text("no table")
+        (folder / left_out).write_text("no table", "utf-8")
     assert scan(folder, out, "--by", "k", "town", "--order-by", "month", "--state", state) == 0
     result = read(out)
     assert result.column_names == [*frame.column_names, "y"]

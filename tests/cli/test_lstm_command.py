@@ -103,7 +103,7 @@ def test_what_names_an_lstm_of_another_kind_of_file_is_no_option(torch, tmp_path
     assert "--layer: only with weights as .keras, .h5, .hdf5" in error("w.safetensors", "--layer", "a")
     assert "--prefix: this file is one LSTM of LSTM.save's" in error("w.safetensors", "--prefix", "a")
     assert "source must be a file of tensors, dicts and lists alone" in error("bad.ckpt")
-    (tmp_path / "bad.h5").write_text("text")
+    (tmp_path / "bad.h5").write_text("text", "utf-8")
     assert "source must be a .keras, .h5 or .weights.h5 file" in error("bad.h5")
     two = {f"{name}.{key}": torch.from_numpy(w) for name in "ab" for key, w in lstm.state_dict().items()}
     torch.save(two, tmp_path / "two.ckpt")

@@ -171,14 +171,14 @@ def test_a_bad_row_is_named_and_nothing_written(tmp_path, capsys, monkeypatch, n
     cells, message = BAD[name]
     rows = table(keys=["a", "b"]).to_pylist()
     rows[699].update(cells)
-    with (tmp_path / "in.csv").open("w", newline="") as file:
+    with (tmp_path / "in.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    (tmp_path / "out.csv").write_text("old")
+    (tmp_path / "out.csv").write_text("old", "utf-8")
     assert scan(tmp_path / "in.csv", tmp_path / "out.csv", "--by", "k", "--state", tmp_path / "state") == 1
     assert capsys.readouterr().err.strip() == f"scan: {message}"
-    assert (tmp_path / "out.csv").read_text() == "old"
+    assert (tmp_path / "out.csv").read_text("utf-8") == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
 
 
@@ -193,7 +193,7 @@ def test_what_else_stops_a_scan(tmp_path, capsys):
     assert "No such file" in error(tmp_path / "none.csv", out)
     assert "expected a .csv or .parquet file" in error(source, tmp_path / "out.txt")
     assert "expected one column 'k', got the columns" in error(source, out, "--by", "k")
-    (tmp_path / "state").write_text("x")
+    (tmp_path / "state").write_text("x", "utf-8")
     assert "not a state of scan" in error(source, out, "--state", tmp_path / "state")
     pq.write_table(pa.table({"memory": ["8"]}), tmp_path / "state")
     assert "expected a state with numbers in memory, got string" in error(source, out, "--state", tmp_path / "state")
@@ -206,7 +206,7 @@ def test_what_else_stops_a_scan(tmp_path, capsys):
 
 def test_an_interrupt_leaves_the_old_output(tmp_path, monkeypatch, capsys):
     source, out = write(table(), tmp_path / "in.csv"), tmp_path / "out.csv"
-    out.write_text("old")
+    out.write_text("old", "utf-8")
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
@@ -215,7 +215,7 @@ def test_an_interrupt_leaves_the_old_output(tmp_path, monkeypatch, capsys):
     assert scan(source, out) == 130
     assert "interrupted, nothing written" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
-    assert out.read_text() == "old"
+    assert out.read_text("utf-8") == "old"
 
 
 # ---- several keys, folders -------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def test_categories_that_differ_from_file_to_file(tmp_path):
         part = frame.slice(first, 100)
         part = part.set_column(part.column_names.index("k"), "k", part["k"].combine_chunks().dictionary_encode())
         write(part, folder / f"part-{k}.parquet")
-    (folder / "part-0.crc").write_text("not read")
+    (folder / "part-0.crc").write_text("not read", "utf-8")
     assert scan(folder, tmp_path / "out.parquet", "--by", "k", "--state", tmp_path / "state") == 0
     result = read(tmp_path / "out.parquet")
     np.testing.assert_array_equal(result["y"].to_numpy(), by_hand(frame, "k")[0])
@@ -282,7 +282,7 @@ def test_a_folder_is_one_stream_and_its_rows_are_named(tmp_path, capsys):
 
 
 def test_nothing_in_a_cell(tmp_path, capsys):
-    (tmp_path / "in.csv").write_text("v,c,e\n1,1,1\n,1,1\n4,1,1\n")
+    (tmp_path / "in.csv").write_text("v,c,e\n1,1,1\n,1,1\n4,1,1\n", "utf-8")
     assert scan(tmp_path / "in.csv", tmp_path / "out.csv") == 1
     assert "row 2, column v: expected a number, got nothing" in capsys.readouterr().err
     assert scan(tmp_path / "in.csv", tmp_path / "out.csv", "--nulls", "keep") == 0
@@ -361,7 +361,7 @@ def test_killed_while_it_writes(tmp_path, seconds):
     command = [sys.executable, "-m", "fastcell", "scan", str(source), *COLUMNS, "--by", "k", "-o", str(out)]
     assert main(command[3:]) == 0
     whole = out.read_bytes()
-    out.write_text("old")
+    out.write_text("old", "utf-8")
     run = subprocess.Popen([*command, "--state", str(tmp_path / "state")], stderr=subprocess.DEVNULL)
     time.sleep(seconds)
     run.kill()
@@ -484,11 +484,11 @@ def test_what_stops_an_lstm(tmp_path, torch, capsys):
     torch_weights(torch, tmp_path / "both.pt", bidirectional=True)
     x, y, w = tmp_path / "x.npy", tmp_path / "y.npy", tmp_path / "w.pt"
     np.save(x, steps(20, 2, 6))
-    y.write_text("old")
+    y.write_text("old", "utf-8")
 
     def error(*arguments):
         assert lstm(*arguments, "--prefix", "encoder") == 1
-        assert y.read_text() == "old"
+        assert y.read_text("utf-8") == "old"
         return capsys.readouterr().err
 
     assert "expected weights as .onnx, .safetensors, .pt, .pth" in error(tmp_path / "both.txt", x, y)
@@ -496,7 +496,7 @@ def test_what_stops_an_lstm(tmp_path, torch, capsys):
     assert "No such file" in error(w, tmp_path / "none.npy", y)
     np.savez(tmp_path / "many.npz", a=np.ones(3))
     assert "expected one array" in error(w, tmp_path / "many.npz", y)
-    (tmp_path / "text.npy").write_text("1, 2, 3")
+    (tmp_path / "text.npy").write_text("1, 2, 3", "utf-8")
     assert "not an array file" in error(w, tmp_path / "text.npy", y)
     np.save(tmp_path / "flat.npy", np.ones(6))
     assert "expected (T, B, I) or (T, I) with I = 6, got (6,)" in error(w, tmp_path / "flat.npy", y)
@@ -504,7 +504,7 @@ def test_what_stops_an_lstm(tmp_path, torch, capsys):
     assert "x must hold real numbers, got complex128" in error(w, tmp_path / "complex.npy", y)
     assert "runs backwards" in error(tmp_path / "both.pt", x, y, "--state", tmp_path / "s.npz")
     assert "expected a state as .safetensors or .npz" in error(w, x, y, "--state", tmp_path / "s.pt")
-    (tmp_path / "s.npz").write_text("no archive")
+    (tmp_path / "s.npz").write_text("no archive", "utf-8")
     assert "not a state of lstm" in error(w, x, y, "--state", tmp_path / "s.npz")
     np.savez(tmp_path / "s.npz", h=np.ones(3))
     assert "expected a state with h and c, got h" in error(w, x, y, "--state", tmp_path / "s.npz")

@@ -108,7 +108,7 @@ def test_no_thread_is_at_a_batch_after_interrupts():
 def test_a_run_that_is_ended_leaves_the_old_output(tmp_path, monkeypatch, capsys, where, error):
     source, out = write(pa.concat_tables([table()] * 5), tmp_path / "in.parquet"), tmp_path / "out.parquet"
     monkeypatch.setattr(tables, "_ROWS", 1000)
-    out.write_text("old")
+    out.write_text("old", "utf-8")
 
     def fail(*_):
         raise error
@@ -123,7 +123,7 @@ def test_a_run_that_is_ended_leaves_the_old_output(tmp_path, monkeypatch, capsys
     if not isinstance(error, type):
         assert str(error) in told
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet", "out.parquet"]
-    assert out.read_text() == "old"
+    assert out.read_text("utf-8") == "old"
 
 
 def test_large_dictionaries_of_numbers_are_left_out(tmp_path):

@@ -178,11 +178,11 @@ def test_what_stops_an_lstm_over_tables(tmp_path, capsys):
     fc.LSTM(2, H, bidirectional=True, seed=0).save(tmp_path / "both.safetensors")
     frame = events()
     source, out, state = write(frame, tmp_path / "in.parquet"), tmp_path / "out.parquet", tmp_path / "state"
-    out.write_text("old")
+    out.write_text("old", "utf-8")
 
     def error(*options, source=source, out=out, **more):
         assert lstm(source, out, *options, **more) == 1
-        assert (tmp_path / "out.parquet").read_text() == "old"
+        assert (tmp_path / "out.parquet").read_text("utf-8") == "old"
         return capsys.readouterr().err
 
     assert "in.parquet: expected --inputs, the columns of a table that the LSTM reads" in error(inputs=())
@@ -222,7 +222,7 @@ def test_what_stops_an_lstm_over_tables(tmp_path, capsys):
         good.set_column(20, "c_1_4", pa.array([None, 1, 2], pa.float32()))
     )
     assert "expected a state with numbers in c_1_4, got string" in written(good.set_column(20, "c_1_4", [["a"] * 3]))
-    state.write_text("x")
+    state.write_text("x", "utf-8")
     assert "not a state of lstm" in error("--by", "user", "--state", state)
     np.save(tmp_path / "x.npy", np.ones((3, 2)))
     for option in (["--by", "a"], ["--list", "a"], ["--nulls", "keep"]):

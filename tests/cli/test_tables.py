@@ -49,7 +49,7 @@ def test_a_newline_in_a_cell_past_the_first_block(tmp_path):
     count = (_tables._CSV_BYTES - len(head)) // len(line) - 2
     inside = "100,1,1,x\n" * 20
     source = tmp_path / "in.csv"
-    source.write_text(f'{head}{line * count}1,1,1,"a\n{inside}b"\n1,1,1,end\n')
+    source.write_text(f'{head}{line * count}1,1,1,"a\n{inside}b"\n1,1,1,end\n', "utf-8")
     assert source.stat().st_size > _tables._CSV_BYTES
     assert scan(source, tmp_path / "out.parquet") == 0
     result = pq.read_table(tmp_path / "out.parquet")
@@ -107,8 +107,8 @@ OPEN_QUOTES = {
 def test_a_quote_that_is_never_closed(tmp_path, capsys, monkeypatch, name):
     """Arrow takes all rows to the file's end as one cell: they were left out with exit status 0."""
     monkeypatch.setattr(_tables, "_CSV_BYTES", 200)
-    (tmp_path / "in.csv").write_text(OPEN_QUOTES[name])
-    (tmp_path / "out.csv").write_text("old")
+    (tmp_path / "in.csv").write_text(OPEN_QUOTES[name], "utf-8")
+    (tmp_path / "out.csv").write_text("old", "utf-8")
     assert scan(tmp_path / "in.csv", tmp_path / "out.csv") == 1
     told = capsys.readouterr().err
     assert told.startswith(f"scan: {tmp_path / 'in.csv'}")
@@ -116,7 +116,7 @@ def test_a_quote_that_is_never_closed(tmp_path, capsys, monkeypatch, name):
         assert "in.csv, after row 2: a quote that is opened in that row is never closed" in told
     if name == "over blocks":
         assert "a quote that is never closed, or a row of more than" in told
-    assert (tmp_path / "out.csv").read_text() == "old"
+    assert (tmp_path / "out.csv").read_text("utf-8") == "old"
     assert untouched(tmp_path, "in.csv", "out.csv")
 
 
@@ -128,7 +128,7 @@ def test_a_header_alone(tmp_path, text):
 
 
 def test_one_column_that_is_all(tmp_path):
-    (tmp_path / "in.csv").write_text("c\n1\n1\n0\n1")
+    (tmp_path / "in.csv").write_text("c\n1\n1\n0\n1", "utf-8")
     arguments = ["--value", "c", "--control", "c", "--emit", "c"]
     assert main(["scan", str(tmp_path / "in.csv"), *arguments, "-o", str(tmp_path / "out.csv")]) == 0
     assert read_csv(tmp_path / "out.csv") == [["c", "y"], ["1", "1"], ["1", "2"], ["0", "0"], ["1", "3"]]
@@ -156,11 +156,11 @@ ONES = {"v": [1.0, 2.0, 4.0], "c": [1, 1, 1], "e": [1, 1, 1]}
 def test_columns_that_csv_can_not_hold(tmp_path, capsys, name):
     source = tmp_path / "in.parquet"
     pq.write_table(pa.table(ONES | {"odd": NO_TEXT[name], "fine": ["a", "b", "c"]}), source)
-    (tmp_path / "out.csv").write_text("old")
+    (tmp_path / "out.csv").write_text("old", "utf-8")
     assert scan(source, tmp_path / "out.csv", "--state", tmp_path / "state") == 1
     kind = pq.read_schema(source).field("odd").type
     assert f"out.csv: a .csv file can't hold the column 'odd' ({kind})" in capsys.readouterr().err
-    assert (tmp_path / "out.csv").read_text() == "old"
+    assert (tmp_path / "out.csv").read_text("utf-8") == "old"
     assert untouched(tmp_path, "in.parquet", "out.csv")
     assert scan(source, tmp_path / "out.parquet") == 0
     result = pq.read_table(tmp_path / "out.parquet")
@@ -350,11 +350,11 @@ def test_integers_and_doubles_of_a_value(tmp_path, capsys):
     assert result["y"].to_pylist() == [1.0, 0.0, 0.5, 0.75]
     assert result["v"].to_pylist() == [1.0, 2.0**53, 0.5, 0.25]
     pq.write_table(ints.set_column(0, "v", pa.array([1, 2**53 + 1])), where / "2.parquet")
-    (tmp_path / "out.parquet").write_text("old")
+    (tmp_path / "out.parquet").write_text("old", "utf-8")
     assert scan(where, tmp_path / "out.parquet") == 1
     told = capsys.readouterr().err
     assert f"{where / '2.parquet'}, after row 0: column v: Integer value 9007199254740993 not in range" in told
-    assert (tmp_path / "out.parquet").read_text() == "old"
+    assert (tmp_path / "out.parquet").read_text("utf-8") == "old"
     assert untouched(tmp_path, "in", "out.parquet")
 
 
@@ -514,10 +514,10 @@ def test_a_null_where_the_value_is_not_needed(kind, rule, values):
 
 
 def test_an_empty_cell_where_the_value_is_not_needed(tmp_path, capsys):
-    (tmp_path / "in.csv").write_text("v,c,e\n1,1,1\n,-1,1\n4,1,1\n")
+    (tmp_path / "in.csv").write_text("v,c,e\n1,1,1\n,-1,1\n4,1,1\n", "utf-8")
     assert scan(tmp_path / "in.csv", tmp_path / "out.csv") == 0
     assert read(tmp_path / "out.csv")["y"].to_pylist() == [1, 0, 4]
-    (tmp_path / "in.csv").write_text("v,c,e\n1,1,1\n,-1,1\n4,1,1\n,1,0\n")
+    (tmp_path / "in.csv").write_text("v,c,e\n1,1,1\n,-1,1\n4,1,1\n,1,0\n", "utf-8")
     assert scan(tmp_path / "in.csv", tmp_path / "out.csv") == 1
     assert "row 4, column v: expected a number, got nothing" in capsys.readouterr().err
 

@@ -169,7 +169,7 @@ pathlib.Path.open = guarded
 
 
 def test_no_home_to_write(package, tmp_path):
-    (tmp_path / "home").write_text("a file where the folder should be")
+    (tmp_path / "home").write_text("a file where the folder should be", "utf-8")
     environment = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home")}
     for _ in range(2):
         answers(run(package, "int64", "int32", **environment), 0, warned=1)
@@ -181,7 +181,7 @@ def test_a_cache_folder_that_depends_on_where_one_stands_is_none(package, tmp_pa
 
 
 def test_warnings_that_are_errors_fail_no_call(package, tmp_path):
-    (tmp_path / "home").write_text("a file where the folder should be")
+    (tmp_path / "home").write_text("a file where the folder should be", "utf-8")
     environment = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home")}
     environment["PYTHONWARNINGS"] = "error"
     answers(run(package, "int64", "int32", **environment), 0, warned=1)

@@ -51,11 +51,11 @@ def test_importing_names_a_variable_that_is_wrong():
 def tree(tmp_path, cgroup, files):
     """A process's list of cgroups, and a tree of them, as Linux shows them."""
     listed, root = tmp_path / "cgroup", tmp_path / "fs"
-    listed.write_text(cgroup)
+    listed.write_text(cgroup, "utf-8")
     root.mkdir()
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
+        (root / name).write_text(text, "utf-8")
     return listed, root
 
 

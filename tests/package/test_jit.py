@@ -50,10 +50,10 @@ def test_an_edit_of_any_file_is_seen(package):
     assert run(package).stdout == first.stdout
     assert entry.stat().st_mtime_ns == stamp  # came from the cache
     simd = package / "simd" / "vector.py"
-    source = simd.read_text()
+    source = simd.read_text("utf-8")
     first_lane = "return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))"
     assert source.count(first_lane) == 1
-    simd.write_text(source.replace(first_lane, f"return builder.fneg({first_lane.removeprefix('return ')})"))
+    simd.write_text(source.replace(first_lane, f"return builder.fneg({first_lane.removeprefix('return ')})"), "utf-8")
     edited = run(package)
     assert edited.stdout == "[-1.0, -3.0]\n", edited.stderr  # small_toy's own file has not changed
 

@@ -14,6 +14,10 @@ TESTS = Path(__file__).parents[1]
 WORDS = {"fork": "forks", "forkserver": "forks", "SIGKILL": "kills", "KILLED": "kills", "killed_runs": "kills"}
 
 
+BEFORE = {"read_text": 0, "write_text": 1}  # arguments that stand before the encoding
+BYTES = "os.", "tarfile.", "packed.", "archive."  # whose `open` knows no text
+
+
 def words(function):
     for node in ast.walk(function):
         for field in ("attr", "id", "value"):
@@ -67,3 +71,27 @@ def test_skipped_where_the_platform_has_no_such_thing(name, module, attribute, m
         platforms.mark(item)
     assert "skip" in there.added
     assert not other.added
+
+
+def without_encoding(text):
+    """Calls that read or write text in the platform's own encoding, which on Windows is not UTF-8."""
+    for call in ast.walk(ast.parse(text)):
+        if not isinstance(call, ast.Call):
+            continue
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        if name == "open":
+            modes = [argument.value for argument in call.args[:2] if isinstance(argument, ast.Constant)]
+            is_said = any("b" in str(mode) for mode in modes) or ast.unparse(call.func).startswith(BYTES)
+        else:
+            is_said = len(call.args) > BEFORE.get(name, -1)
+        if not is_said and "encoding" not in {keyword.arg for keyword in call.keywords}:
+            yield ast.unparse(call)
+
+
+def test_text_has_an_encoding():
+    sample = "p.read_text(); p.write_text('b'); open(p, 'w'); p.open(); p.open('rb'); p.read_text('utf-8'); os.open(p)"
+    assert len([*without_encoding(sample)]) == 4
+    top = TESTS.parent
+    files = [*(top / "fastcell").rglob("*.py"), *(top / "benchmarks").glob("*.py"), *TESTS.rglob("*.py")]
+    missing = {str(file.relative_to(top)): [*without_encoding(file.read_text("utf-8"))] for file in files}
+    assert {name: calls for name, calls in missing.items() if calls} == {}

@@ -81,7 +81,7 @@ def test_it_changes_with_every_source(name, package):
     here = _sources.digest()
     assert here == _sources.digest(spec_of(package))  # wherever it is
     source = package / name
-    with source.open("a") as file:
+    with source.open("a", encoding="utf-8") as file:
         file.write("\n")
     assert _sources.digest(spec_of(package)) not in (here, None)
     if source.name != "__init__.py":
@@ -130,7 +130,7 @@ def freeze(package, application):
         parts = ("fastcell", *source.relative_to(package).with_suffix("").parts)
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
-        codes[name] = compile(source.read_text(), "/".join(parts) + ".py", "exec"), is_package
+        codes[name] = compile(source.read_text("utf-8"), "/".join(parts) + ".py", "exec"), is_package
     application.write_bytes(marshal.dumps(codes))
 
 
@@ -203,7 +203,8 @@ def test_byte_code_that_differs_has_another(other):
 def test_a_user_s_cached_function_knows_other_vectors(tmp_path):
     """Under another FASTCELL_VECTOR_BITS it would be handed weights that are packed for another width."""
     user = tmp_path / "user.py"
-    user.write_text("""
+    user.write_text(
+        """
 import numpy as np
 import fastcell as fc
 from numba import njit
@@ -221,7 +222,9 @@ run = make(fc.CACHE_TOKEN)
 run(cell.params, x, h, c)
 assert (h == cell(x)[0]).all()
 print(sum(run.stats.cache_hits.values()))
-""")
+""",
+        "utf-8",
+    )
     environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     for bits, hits in (("128", 0), ("256", 0), ("128", 1), ("256", 1)):
         process = processes.python(str(user), FASTCELL_VECTOR_BITS=bits, **environment)

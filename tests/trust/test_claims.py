@@ -114,7 +114,7 @@ def test_memories_that_no_step_uses_are_not_touched(scan, columns, order):
 
 
 def resident():
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="utf-8") as file:
         return int(file.read().split()[1]) * 4096
 
 
@@ -363,7 +363,7 @@ def test_weights_with_a_hole(files, monkeypatch):
 
 def test_a_state_of_scan_with_endless_rows(tmp_path, capsys):
     source, out, state = tmp_path / "in.csv", tmp_path / "out.csv", tmp_path / "state"
-    source.write_text("v,c,e,k\n1,1,1,a\n")
+    source.write_text("v,c,e,k\n1,1,1,a\n", "utf-8")
     options = ["scan", str(source), "--value", "v", "--control", "c", "--emit", "e", "-o", str(out)]
     options += ["--state", str(state)]
     column = pa.chunked_array([pa.array(np.zeros(2**22))] * 4)
@@ -403,7 +403,7 @@ def machine(monkeypatch, tmp_path):
     def put(name, text):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, "utf-8")
 
     put("proc/meminfo", "MemTotal:  90 kB\nMemAvailable:  50 kB\nSwapFree:  10 kB\nHugePages_Total: 0\n")
     return put

@@ -103,7 +103,7 @@ def test_exit_with_work_in_flight(name):
 
 def memory():
     """Resident bytes of this process."""
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="utf-8") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
