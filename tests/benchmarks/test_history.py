@@ -1,6 +1,7 @@
 """What `python -m benchmarks.history` chooses to measure, how long it may take, and what it says of the rest."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -119,3 +120,61 @@ def test_the_list_names_commits_and_the_suite_is_asvs():
     assert measured <= {commit[:8] for commit in listed}
     known = json.loads((history.RESULTS / "benchmarks.json").read_text("utf-8"))
     assert {name for name in known if name != "version"} <= set(history.suite())
+
+
+SUITE = """
+class One:
+    def time_x(self): ...
+    def track_xy(self): ...
+
+class Two:
+    def time_x(self): ...
+"""
+
+
+def test_it_measures_what_is_missing_and_says_the_rest(tmp_path, monkeypatch, capsys):
+    """A function in the place of asv writes what it is asked for, but of the second commit."""
+    (tmp_path / "history.txt").write_text("# words\naaaaaaaa first\nbbbbbbbb second\ncccccccc third\n", "utf-8")
+    (tmp_path / "bench_a.py").write_text(SUITE, "utf-8")
+    suite, asked = ["bench_a.One.time_x", "bench_a.One.track_xy", "bench_a.Two.time_x"], []
+    results = {commit: {} for commit in ("aaaaaaaa", "bbbbbbbb", "cccccccc")}
+    results["aaaaaaaa"][suite[0]] = [[1.0], 1.0]
+    write(tmp_path / "cpu", "aaaaaaaa", results["aaaaaaaa"])
+
+    def asv(arguments, timeout=None):
+        asked.append(arguments[-2:] if arguments[0] == "run" else arguments)
+        if arguments[0] != "run":
+            return 0
+        assert 0 < timeout <= 60 * 10
+        (pattern, commit), parameters = arguments[-2:], "(1, 'a')"
+        names = [one for one in suite if re.search(pattern, one) and re.search(pattern, one + parameters)]
+        if commit == "bbbbbbbb^!":
+            return None if "Two" in names[0] else 0  # it was stopped; it found nothing to run
+        results[commit[:8]] |= {one: [[2.0], 1.0] for one in names}
+        write(tmp_path / "cpu", commit[:8], results[commit[:8]])
+        return 0
+
+    for name, value in {
+        "LIST": tmp_path / "history.txt", "RESULTS": tmp_path, "asv": asv, "machine": lambda *_: "cpu",
+        "suite": lambda found=history.suite: found(tmp_path),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(history, name, value)
+    monkeypatch.setattr(sys, "argv", ["history", "--minutes", "10"])
+    assert history.main() == 0
+    one, two = r"^(bench_a\.One\.time_x|bench_a\.One\.track_xy)(\(|$)", r"^(bench_a\.Two\.time_x)(\(|$)"
+    assert asked[1:] == [
+        [r"^(bench_a\.One\.track_xy)(\(|$)", "aaaaaaaa^!"], [two, "aaaaaaaa^!"],
+        [one, "bbbbbbbb^!"], [two, "bbbbbbbb^!"], [one, "cccccccc^!"], [two, "cccccccc^!"],
+        ["compare", "--machine", "cpu", "--factor", "1.2", "--only-changed", "bbbbbbbb", "cccccccc"],
+    ]  # fmt: skip
+    assert capsys.readouterr().out.splitlines() == [
+        "cpu: 6 classes of benchmarks are missing at 3 commits",
+        "left out (asv measured nothing): bbbbbbbb bench_a.One: time_x, track_xy",
+        "left out (time): bbbbbbbb bench_a.Two: time_x",
+        "4 measured, 2 left out; asv publish shows them",
+        "what changed by a fifth or more from bbbbbbbb to cccccccc:",
+    ]
+    monkeypatch.setattr(sys, "argv", ["history", "--minutes", "10", "--commit", "b", "--bench", "Two"])
+    assert history.main() == 0  # it goes on from there
+    assert capsys.readouterr().out.startswith("cpu: 1 classes of benchmarks are missing at 1 commits\n")
+    assert asked[-1] == [two, "bbbbbbbb^!"]

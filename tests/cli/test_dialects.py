@@ -196,6 +196,17 @@ WRONG = {
         'schlüssel,wert,regel,zeigen\na,"1,500",1,1\na,"1,50",1,1\n', ["--thousands", ","],
         "row 2, column wert: expected a number, got '1,50'",
     ),
+    "four digits before thousands": (
+        'schlüssel,wert,regel,zeigen\na,"1234,567",1,1\n', ["--thousands", ","], "got '1234,567'",
+    ),
+    "spaces between thousands": (
+        "schlüssel,wert,regel,zeigen\na,1 500,1,1\n", [],
+        "got '1 500'; --thousands ' ' reads such numbers of thousands\n",
+    ),
+    "another sign between thousands than was said": (
+        'schlüssel,wert,regel,zeigen\na,"1,500",1,1\n', ["--thousands", " "],
+        "got '1,500'; --decimal , reads decimal commas\n",
+    ),
     "thousands after the decimals' sign": (
         'schlüssel,wert,regel,zeigen\na,"1.500,5",1,1\n', ["--thousands", ","], "got '1.500,5'",
     ),
