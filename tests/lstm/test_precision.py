@@ -136,8 +136,8 @@ def test_the_same_bits_at_every_vector_width():
 
 
 def test_the_same_bits_without_the_cpus_own_instructions():
-    """Of an LSTM without a projection; the slow test has one."""
-    agree([{}, *WITHOUT], 1)
+    """Of an LSTM without a projection, with all of them and with none; the slow test has what is between."""
+    agree([{}, WITHOUT[-1]], 1)
 
 
 @pytest.mark.parametrize("precision", LOW)
