@@ -110,7 +110,7 @@ def work(
     end, left = time.monotonic() + limit, []
     for step in steps:
         rest = end - time.monotonic()
-        enough = rest > 0 and sum(seconds.get(name, USUAL / len(step.names)) for name in step.names) <= rest
+        enough = sum(seconds.get(name, USUAL / len(step.names)) for name in step.names) <= rest
         why = run(step, rest) if enough else "time"
         if why:
             left.append((step, why))

@@ -28,7 +28,7 @@ def test_what_is_missing_of_each_commit_in_the_order_of_the_list(tmp_path):
     (tmp_path / "machine.json").write_text("{}", "utf-8")
     found = history.measured(tmp_path)
     assert found.seconds == {NAMES[0]: 9.0, NAMES[1]: 0.0, NAMES[2]: 2.0}
-    wanted = history.commits("# words\naaaaaaaa first\n\nbbbbbbbb\ncccccccccc the last\n")
+    wanted = history.commits("# words\naaaaaaaa first\n\nbbbbbbbbbb\ncccccccccc the last\n")
     assert list(history.missing(wanted, NAMES, found.names)) == [
         Step("aaaaaaaa", "bench_a.One", (NAMES[1],)),
         Step("cccccccccc", "bench_a.One", tuple(NAMES[:2])),

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 import fastcell as fc
+from fastcell.frames import amounts
 from tests.helpers.commands import read, scan, write
 from tests.helpers.frames import KINDS, ROLES, collected, rows
 
@@ -62,10 +63,11 @@ def test_the_integers_answers_of_the_same_type(kind, precision, scale, by):
     "decimal", [pa.decimal32(5, 1), pa.decimal64(5, 1), pa.decimal128(5, 1), pa.decimal128(38, 1), pa.decimal256(5, 1)]
 )
 def test_arrows_decimals_of_any_width(decimal):
-    """A part of a column, too: those of 38 digits are read where they lie."""
+    """A part of a column, too."""
     table = pa.table({"v": pa.array([Decimal("1.5"), Decimal("2.5")], decimal), "c": [1, 1], "e": [1, 1]})
     frame, state = fc.frames.toy_scan(table.slice(1), **ROLES)
     assert frame["y"].to_pylist() == [Decimal("2.5")]
+    assert amounts.numbers(table["v"].chunk(0).slice(1)).tolist() == [25]
     assert frame["y"].type == state["memory"].type == decimal
     assert fc.frames.toy_scan(table, **ROLES, state=state).frame["y"].to_pylist() == [Decimal("4.0"), Decimal("6.5")]
 
@@ -89,6 +91,7 @@ def test_what_is_no_decimal_of_the_column():
     with pytest.raises(ValueError, match="column 'v' must be a number, got a null in row 1; nulls='keep'"):
         fc.frames.toy_scan(table, **ROLES)
     assert fc.frames.toy_scan(table, **ROLES, nulls="keep", fill=0.5).frame["y"].to_pylist() == [Decimal("1.5")] * 2
+    assert fc.frames.toy_scan(table, **ROLES, nulls="keep", low=1.6).frame["y"].to_pylist() == [Decimal("1.6")] * 2
     for given, error, text in (
         (Decimal("0.25"), ValueError, r"^low must be decimal128\(20, 1\), as the values are, got Decimal"),
         (float("inf"), ValueError, r"^low must be decimal128\(20, 1\), as the values are, got inf"),

@@ -41,7 +41,10 @@ def recipe(name):
 def test_batches_of_a_query():
     table, kept = events(1000, 0), []
     names = {"fc": fc, "keep": kept.append, "query": pl.from_arrow(table).lazy()}
-    exec(recipe("Larger than memory"), names)
+    with pl.Config() as config:
+        config.set_streaming_chunk_size(100)
+        exec(recipe("Larger than memory"), names)
+    assert len(kept) > 5
     whole, state = fc.frames.toy_scan(table, *ROLES, by="card")
     assert pl.concat(kept)["y"].to_list() == whole["y"].to_pylist()
     assert sorted(names["state"].rows()) == sorted(zip(*state.to_pydict().values(), strict=True))
