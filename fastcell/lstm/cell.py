@@ -209,6 +209,8 @@ class LSTMCell:
         The check is part of every call. One thread: where one step of very many rows is to go to all cores, call
         ``lstm(x[None], ...)``. A call from Python costs about half a microsecond beside the arithmetic.
         """
+        if not type(x) is type(h) is type(c) is np.ndarray:
+            _refuse_others(x, h, c)
         try:
             wrong = cell_kernels.cell_step(x, h, c, *self._packed)
         except (TypeError, ValueError, errors.NumbaError):  # Numba's words for what is no array
@@ -226,8 +228,6 @@ class LSTMCell:
             ("h", h, "P" if self.proj_size else "H", self.output_size),
             ("c", c, "H", self.hidden_size),
         ):
-            if not isinstance(array, np.ndarray) or _nulls.is_masked_array(array):
-                raise TypeError(f"{name} must be a numpy array, got {type(array).__name__}")
             if array.dtype != self.dtype or not array.dtype.isnative:
                 raise TypeError(f"{name} must hold {self.dtype}, got {array.dtype}")
             rows = x.shape[:1] if x.ndim == 2 else ()
@@ -242,6 +242,13 @@ class LSTMCell:
             a, b = {"x": x, "h": h, "c": c}[first], {"x": x, "h": h, "c": c}[second]
             if np.may_share_memory(a, b):
                 raise ValueError(f"{second} must not overlap {first}, got memory that both share")
+
+
+def _refuse_others(x: Any, h: Any, c: Any) -> None:
+    """Raise for what is no array, or one with a mask: Numba takes that for a plain one once it knows such a dtype."""
+    for name, array in (("x", x), ("h", h), ("c", c)):
+        if not isinstance(array, np.ndarray) or _nulls.is_masked_array(array):
+            raise TypeError(f"{name} must be a numpy array, got {type(array).__name__}")
 
 
 def lstm_step(params: Any, x: Array, h: Array, c: Array) -> None:
@@ -283,12 +290,11 @@ def lstm_step(params: Any, x: Array, h: Array, c: Array) -> None:
     >>> bool((h == lstm(x)[0][-1]).all())
     True
     """
+    if not type(x) is type(h) is type(c) is np.ndarray:
+        _refuse_others(x, h, c)
     try:
         _step(params, x, h, c)
     except (errors.NumbaError, TypeError, ValueError) as error:
-        for name, array in (("x", x), ("h", h), ("c", c)):
-            if not isinstance(array, np.ndarray) or _nulls.is_masked_array(array):
-                raise TypeError(f"{name} must be a numpy array, got {type(array).__name__}") from None
         wrong = cell_lowering.reason(params, x, h, c)
         if wrong is None and isinstance(error, ValueError):
             raise

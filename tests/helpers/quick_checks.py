@@ -13,7 +13,6 @@ from fastcell.scan.gated_registers import GROUP, SEGMENT
 from tests.helpers import expected, lstms, meetings
 
 small = small_calls.SMALL
-small_calls.SMALL = 0  # the kernels for large arrays are checked on small ones
 
 
 def inputs(shape, dtype, order="C", resets=0.02):
@@ -366,6 +365,7 @@ CHECKS = {
 }  # fmt: skip
 
 if __name__ == "__main__":
+    small_calls.SMALL = 0  # the kernels for large arrays are checked on small ones
     print(fc.__file__)
     for name in sys.argv[1:] or CHECKS:
         CHECKS[name]()

@@ -170,6 +170,7 @@ def test_what_is_written_has_no_mask(mask):
 @pytest.mark.parametrize("step", [CELL.step, lambda *arrays: fc.lstm_step(CELL.params, *arrays)], ids=["step", "lstm_"])
 def test_a_step_takes_no_masked_arrays(step, place):
     arrays = [X[0].copy(), np.zeros((2, 5), np.float32), np.zeros((2, 5), np.float32)]
+    step(*(array.copy() for array in arrays))  # Numba knows the arrays' types from here on
     given = [hole(array) if k == place else array for k, array in enumerate(arrays)]
     with pytest.raises(TypeError, match=f"^{'xhc'[place]} must be a numpy array, got MaskedArray"):
         step(*given)
