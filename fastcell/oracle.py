@@ -81,10 +81,10 @@ def _run(step, arrays, state, keys):
         given = [state] if keys is None else state
         memories = [list(a) if isinstance(a, Numbers) else [a] for a in given]
     y = [[0] * B for _ in range(T)]
-    for t in range(T):
+    for t, steps in enumerate(zip(*rows, strict=True)):
         a = memories[which[t]]
-        for b in range(B):
-            a[b], y[t][b] = step(a[b], [row[t][b] for row in rows])
+        for b, row in enumerate(zip(*steps, strict=True)):
+            a[b], y[t][b] = step(a[b], row)
     if not nested:
         flat, last = [row[0] for row in y], [a[0] if a else 0 for a in memories]
         return flat, last if keys is not None else last[0]
@@ -101,7 +101,7 @@ def _for_each(rule, values):
 def _check(rules, name, allowed):
     for t, row in enumerate(rules):
         for b, rule in enumerate(row if isinstance(row, Numbers) else [row]):
-            if rule not in allowed or math.isnan(rule):
+            if rule not in allowed:
                 at = (t, b) if isinstance(row, Numbers) else t
                 raise ValueError(f"{name} must be one of {allowed}, got {rule} at index {at}")
 
