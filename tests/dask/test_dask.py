@@ -574,7 +574,7 @@ def _slow(array, seconds=0.02):
 
 @pytest.mark.kills
 def test_two_workers_give_the_same_answer_even_when_one_is_killed(client):
-    x1, x2, x3 = problems.toy((400, 6), "float32")
+    x1, x2, x3 = problems.toy((160, 6), "float32")
     x = np.random.default_rng(0).standard_normal((40, 6, 3), dtype=np.float32)
     lstm = fc.LSTM(3, 5, seed=0)
 
