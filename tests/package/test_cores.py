@@ -143,6 +143,7 @@ CAPS = {
     "fastcell 1, whatever a call asks for": ({"FASTCELL_NUM_THREADS": "1"}, "3", 0, 3),
     "fastcell 2, whatever a call asks for": ({"FASTCELL_NUM_THREADS": "2"}, "4", 1, 4),
     "fastcell 3": ({"FASTCELL_NUM_THREADS": "3", "OMP_NUM_THREADS": "1"}, "None", 2, 3),
+    "fastcell 100": ({"FASTCELL_NUM_THREADS": "100"}, "None", 3, 4),
     "openmp 1, but the call asks for more": ({"OMP_NUM_THREADS": "1"}, "2", 1, 2),
     "numba 3": ({"NUMBA_NUM_THREADS": "3"}, "None", 2, 3),
     "a quota of 2": ({"QUOTA": "2", "NUMBA_NUM_THREADS": "3"}, "None", 1, 2),
