@@ -4,12 +4,7 @@ import numpy as np
 from numba import types
 
 from fastcell._checks import Array
-from fastcell._jit import VECTOR_BITS
 from fastcell.lstm.tile import Tile
-from fastcell.simd.vector import _prefetch
-
-_AHEAD = 4096 if VECTOR_BITS == 512 else 0
-"""Bytes ahead of which weights are asked for: a CPU does so by itself up to the end of a page alone."""
 
 
 def pack(weights: Array, scales: Array | None) -> Array:
@@ -29,9 +24,7 @@ def operand(kind, source, to, count, floor):
 def _multiply(tile: Tile, dtype: types.Type) -> None:
     size = dtype.bitwidth // 8
     with tile.loop(tile.count) as k:
-        if _AHEAD and len(tile.rows) > 2:  # of fewer rows loads are what binds
-            for v in range(tile.vectors):
-                _prefetch(tile.builder, tile.gate(v, k, first=_AHEAD), 3)
+        tile.ask(k)
         for r, v, value, weight in tile.pairs(
             lambda r: tile.broadcast(tile.plus(tile.x[r], k, size), dtype),
             lambda v: tile.load(tile.gate(v, k), tile.sum),

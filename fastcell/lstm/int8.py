@@ -142,6 +142,7 @@ def multiply(tile: Tile) -> None:
         first, left = tile.part(block, BLOCK)
         rows = [tile.plus(tile.plus(x, _HEAD), first, 4 // TOGETHER) for x in tile.x]
         with tile.loop(builder.udiv(tile.plus(left, TOGETHER - 1), tile.constant(TOGETHER))) as k:
+            tile.ask(tile.plus(k, block, BLOCK // TOGETHER))
             places = [tile.plus(group, k, _STEP) for group in groups]
             bytes_of = ir.VectorType(ir.IntType(8), _STEP // 4)
             for r, v, value, weight in tile.pairs(

@@ -320,7 +320,7 @@ def _step(layer, special, size, room, active, q, gates, share, kind, unit):
         wide = min(many, share.end - g)
         last = size.last if g + wide == size.groups else 4
         here = gates + g * GROUP, size.gate_row
-        w_g = w_h + g * group_bytes, group_bytes, size.returned
+        w_g = w_h + g * group_bytes, -group_bytes if many == 1 and q & 1 else group_bytes, size.returned
         products_here(kind, here, here, wide, last, w_g, rows, active, unit)
         for k in range(g, g + wide):
             advance(

@@ -10,7 +10,7 @@ from numba.np.numpy_support import from_dtype
 from fastcell._jit import helper, inline, overloaded
 from fastcell.lstm.arithmetic import of_kind
 from fastcell.lstm.layout import GROUP, TILE, VECTOR
-from fastcell.lstm.tile import MatrixTile, Tile
+from fastcell.lstm.tile import AHEAD, MatrixTile, Tile
 from fastcell.simd import matrix
 from fastcell.simd.vector import INT64, _element, load_scalar
 
@@ -56,13 +56,13 @@ def rough_of(typingctx, kind):
     return (types.none if exact else types.boolean)(kind), codegen
 
 
-def _emit(builder, kind, args, rows, vectors):
-    """The code of a tile; args: those of `multiply_add`."""
+def _emit(builder, kind, args, rows, vectors, ahead=None):
+    """The code of a tile; args: those of `multiply_add`; ahead: what `Tile.ask` takes."""
     arithmetic = of_kind(kind)
     (start, start_row), (to, to_row), (w, w_group, count), (table, offset) = (
         cgutils.unpack_tuple(builder, part) for part in args[1:5]
     )
-    tile = Tile(builder, from_dtype(np.dtype(arithmetic.sums)), rows, vectors, count, args[5])
+    tile = Tile(builder, from_dtype(np.dtype(arithmetic.sums)), rows, vectors, count, args[5], ahead)
     tile.begin(w, w_group, table, offset, start, start_row)
     arithmetic.multiply(tile)
     tile.end(to, to_row)
@@ -90,15 +90,18 @@ _TALL_1, _TALL_2, _TALL_3 = _TALL.values()
 
 
 @intrinsic
-def _multiply_whole(typingctx, kind, start, to, weights, rows_at, there):
-    """`multiply_add` for the rows that are there, at most TILE, and a group."""
+def _multiply_whole(typingctx, kind, start, to, weights, rows_at, there, ahead):
+    """`multiply_add` for the rows that are there, at most TILE, and a group.
+
+    ahead: the address of weights that are wanted soon, and how many bytes of them each turn asks for.
+    """
 
     def codegen(context, builder, sig, args):
         for rows in range(1, TILE + 1):
             with builder.if_then(builder.icmp_signed("==", args[5], ir.Constant(args[5].type, rows))):
-                _emit(builder, kind, args, rows, 4)
+                _emit(builder, kind, args, rows, 4, cgutils.unpack_tuple(builder, args[6]))
 
-    return types.void(kind, start, to, weights, rows_at, types.int64), codegen
+    return types.void(kind, start, to, weights, rows_at, types.int64, ahead), codegen
 
 
 @intrinsic
@@ -248,13 +251,17 @@ def _by_vectors(kind, start, to, groups, last, weights, rows, count):
     tiles = (count + TILE - 1) // TILE
     small = count // max(tiles, 1)
     large = count - small * tiles  # so many tiles have one row more
+    share = abs(weights[1]) // max(tiles, 1)  # of the next group's weights that a tile asks for
+    asked = np.int64((GROUP + tiles - 1) // max(tiles, 1))
     while g < groups:
         at, row = g * GROUP, 0
+        soon = weights[0] + ((g + 1) * weights[1] if tiles > 1 else g * weights[1] + AHEAD)
         for tile in range(tiles):
             many = small + 1 if tile < large else small
             _multiply_whole(
                 kind, (start[0] + at + row * start[1], start[1]), (to[0] + at + row * to[1], to[1]),
                 (weights[0] + g * weights[1], weights[1], weights[2]), (rows[0] + row * 8, rows[1]), many,
+                (soon + tile * share, asked),
             )  # fmt: skip
             row += many
         g += 1
@@ -277,7 +284,8 @@ def _by_vectors_too_of(kind, start, to, groups, last, weights, rows, count):
 def products(kind, start, to, groups, last, weights, rows, count, unit=None):
     """Add weights times each of `count` rows to `start`, into `to`, for `groups` groups.
 
-    start, to, weights, rows: as in `multiply_add`. last: how many vectors of the last group are wanted; what comes to
+    start, to, weights, rows: as in `multiply_add`, but that where the group before is wanted next, the bytes from group
+    to group of a lone one are below 0. last: how many vectors of the last group are wanted; what comes to
     stand in its others is nobody's. unit: what `begin_unit` gave, or None for vectors alone.
     """
     if unit is None:

@@ -10,9 +10,13 @@ from numba.core import cgutils
 
 from fastcell.lstm.layout import GROUP, VECTOR
 from fastcell.simd import matrix
-from fastcell.simd.vector import VectorType, _call, _llvm, _pointer, _splat, _stack, _suffix
+from fastcell.simd.vector import VectorType, _call, _llvm, _pointer, _prefetch, _splat, _stack, _suffix
 
 WORD = ir.IntType(64)
+AHEAD = 4096
+"""Bytes ahead of which a group's lone tile asks for weights: a CPU does so by itself up to the end of a page alone."""
+_LINE = 64
+"""Bytes of a cache line."""
 
 
 class Tile:
@@ -23,8 +27,10 @@ class Tile:
     registers if there are as many.
     """
 
-    def __init__(self, builder: Any, dtype: types.Type, rows: int, vectors: int, count: Any, there: Any) -> None:
-        self.builder, self.count, self.vectors = builder, count, vectors
+    def __init__(
+        self, builder: Any, dtype: types.Type, rows: int, vectors: int, count: Any, there: Any, ahead: Any = None
+    ) -> None:
+        self.builder, self.count, self.vectors, self.ahead = builder, count, vectors, ahead
         self.vector = VectorType(dtype, VECTOR * 8 // dtype.bitwidth)
         self.sum = _llvm(self.vector)
         self.x: list[Any] = []
@@ -80,6 +86,23 @@ class Tile:
     def gate(self, v: int, k: Any, step: int = GROUP, first: int = 0) -> Any:
         """The address of vector v's weights in turn k, of which each takes `step` bytes for the four of a group."""
         return self.plus(self.plus(self.plus(self.groups[v // 4], k, step), v % 4, step // 4), first)
+
+    def ask(self, k: Any) -> None:
+        """Ask for weights that are wanted soon, in turn k of those that read the group's: a tile's share of the next.
+
+        A tile alone would ask for more at once than a CPU waits for, and hold up what it reads itself. Of fewer rows
+        than three, and of a lone tile of three, reading is what binds.
+        """
+        if self.ahead is None or len(self.rows) < 3 or GROUP < 2 * _LINE:
+            return
+        builder, (ahead, size) = self.builder, self.ahead
+        at = builder.add(ahead, builder.mul(k, size))
+        _prefetch(builder, at, 3)
+        if len(self.rows) == 3:
+            return
+        with builder.if_then(builder.icmp_signed("==", size, self.constant(GROUP)), likely=False):  # a lone tile
+            for line in range(_LINE, GROUP, _LINE):
+                _prefetch(builder, self.plus(at, line), 3)
 
     def load(self, at: Any, kind: ir.Type, align: int = 4) -> Any:
         loaded = self.builder.load(_pointer(self.builder, at, kind))
