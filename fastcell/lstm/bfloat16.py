@@ -168,6 +168,7 @@ def multiply_matrix(tile: MatrixTile) -> None:
     with tile.loop(blocks) as block:
         tile.read_values(tile.plus(x, block, matrix.ROW))
         for v in range(tile.vectors):
+            tile.ask(block, v)
             tile.multiply("tdpbf16ps", v, tile.plus(group, block, matrix.ROWS * GROUP))
     for v in range(tile.vectors):
         tile.write_sums(v, tile.place(tile.to, v), tile.to[1])

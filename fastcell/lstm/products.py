@@ -168,7 +168,7 @@ def _part(typingctx, kind):
 
 
 @intrinsic(prefer_literal=True)
-def _multiply_matrix(typingctx, kind, start, to, group, x, part, rows, vectors, whole):
+def _multiply_matrix(typingctx, kind, start, to, group, x, part, rows, vectors, whole, ahead):
     """`multiply_add` for up to 16 rows, whose operands lie as far apart as x says, and 4 or 1 vectors.
 
     part: the first of the values that it is for, and how many. whole: literally 0 for rows that are left over;
@@ -180,10 +180,11 @@ def _multiply_matrix(typingctx, kind, start, to, group, x, part, rows, vectors, 
         tile = MatrixTile(builder, registers, vectors.literal_value, args[6])
         tile.start, tile.to, (tile.x, tile.x_row) = (cgutils.unpack_tuple(builder, args[k]) for k in (1, 2, 4))
         tile.group, (tile.first, tile.count) = args[3], cgutils.unpack_tuple(builder, args[5])
+        tile.ahead = cgutils.unpack_tuple(builder, args[9])
         of_kind(kind).multiply_matrix(tile)
 
     word = types.int64
-    return types.void(kind, start, to, word, x, part, word, vectors, whole), codegen
+    return types.void(kind, start, to, word, x, part, word, vectors, whole, ahead), codegen
 
 
 @helper
@@ -199,26 +200,31 @@ def _by_matrix(kind, start, to, groups, last, weights, rows, count, unit):
     if not alone:
         count, groups = count // whole * whole, groups if last == 4 else groups - 1
     part = _part(kind)
+    lines = (32 * whole + count - 1) // count if count > whole and weights[2] >= 384 else np.int64(0)
     g, first = 0, 0
     while g < groups:
         group = weights[0] + g * weights[1]
         vectors = last if alone and g + 1 == groups else 4
         values = first, min(weights[2] - first, part)
         source, source_row = start if first == 0 else to
+        size, next_part = abs(weights[1]), first + part
+        soon = group + (weights[1] if next_part >= weights[2] else size * next_part // weights[2])
+        turns = (size * values[1] // weights[2] + 4095) // 4096
         row = 0
         while row < count:
             here = ((source + g * GROUP + row * source_row, source_row), (to[0] + g * GROUP + row * to[1], to[1]))
             x_here, left = (x + row * x_row, x_row), count - row
             if left >= whole and vectors == 4:
-                _multiply_matrix(kind, here[0], here[1], group, x_here, values, whole, 4, 1)
+                _multiply_matrix(kind, here[0], here[1], group, x_here, values, whole, 4, 1, (soon, lines))
             elif alone:
                 for v in range(0, vectors * VECTOR, VECTOR):
                     one = (here[0][0] + v, source_row), (here[1][0] + v, to[1])
                     if left >= whole:
-                        _multiply_matrix(kind, one[0], one[1], group + v, x_here, values, whole, 1, 1)
+                        _multiply_matrix(kind, one[0], one[1], group + v, x_here, values, whole, 1, 1, (soon, lines))
                     else:
-                        _multiply_matrix(kind, one[0], one[1], group + v, x_here, values, left, 1, 0)
+                        _multiply_matrix(kind, one[0], one[1], group + v, x_here, values, left, 1, 0, (soon, lines))
             row += whole
+            soon += turns * 128 * lines
         first += part
         if first >= weights[2]:
             g, first = g + 1, 0

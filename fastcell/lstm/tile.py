@@ -152,6 +152,7 @@ class MatrixTile:
         self.builder, self.vectors, self.rows = builder, vectors, rows
         self._sums, self._values = registers
         self.x = self.x_row = self.group = self.first = self.count = None
+        self.ahead: tuple[Any, Any] = (None, None)
         self.start: tuple[Any, Any] = (None, None)
         self.to: tuple[Any, Any] = (None, None)
 
@@ -174,6 +175,16 @@ class MatrixTile:
     def room(self, size: int) -> Any:
         """The address of so many bytes on the stack."""
         return self.builder.ptrtoint(_stack(self.builder, size), WORD)
+
+    def ask(self, turn: Any, v: int) -> None:
+        """Ask for weights that are wanted soon, before vector v's products of a turn."""
+        if self.vectors < 4 or v % 2:
+            return
+        ahead, lines = self.ahead
+        first = self.builder.mul(self.plus(self.constant(v // 2), turn, 2), lines)
+        with self.loop(lines) as line:
+            at = self.plus(ahead, self.builder.add(first, line), _LINE)
+            _prefetch(self.builder, at, 2)
 
     def read_sums(self, v: int, at: Any, stride: Any) -> None:
         """A vector's sums of all rows, the first at an address, the others so many bytes from each other."""
