@@ -36,6 +36,8 @@ def of_each(names):
     ]
 
 
+# Steps and gates of whatever precision are the same code around its products.
+ALONE = pytest.mark.parametrize("precision", [pytest.param("bfloat16", marks=pytest.mark.slow), "int8"])
 ONE_STEP = 4e-6  # float32 sums of some hundred products of size 1, in another order, and activations within 2e-6
 WHOLE = {"bfloat16": 2e-3, "int8": 8e-3}
 """A rounding that tips moves an operand by 2**-8 of itself, or by 1 / 127 of the row's largest."""
@@ -105,7 +107,7 @@ def test_the_same_bits_however_it_is_called(name, precision):
     np.testing.assert_array_equal(memory, c[0])
 
 
-@pytest.mark.parametrize("precision", [pytest.param("bfloat16", marks=pytest.mark.slow), "int8"])
+@ALONE
 def test_steps_in_compiled_code(precision):
     lstm = fc.LSTM(3, 5, 2, precision=precision, seed=0)
     x, h, c = lstms.normal((6, 2, 3)), np.zeros((2, 2, 5), "f"), np.zeros((2, 2, 5), "f")
@@ -177,7 +179,7 @@ def test_the_same_weights_in_another_precision(precision, tmp_path):
     assert fc.LSTMCell(2, 3, precision=precision, seed=0).precision == precision
 
 
-@pytest.mark.parametrize("precision", LOW)
+@ALONE
 def test_a_trace_shows_the_same_numbers(precision):
     lstm = fc.LSTM(3, 6, 2, precision=precision, seed=0)
     x = lstms.normal((5, 3, 3))

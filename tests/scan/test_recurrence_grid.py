@@ -32,6 +32,7 @@ THREADS = (1, 2, 5)
 ONE = [shape for shape in SHAPES if np.prod(shape[1:]) == 1]
 MANY = [shape for shape in SHAPES if np.prod(shape[1:]) != 1]
 FEW = [shape for shape in MANY if np.prod(shape[1:]) < LANES]
+SHORT = [shape for shape in ONE if shape[0] <= 2048]  # which threads don't share
 # Values, control, emit, and the shapes to take: every dtype in every place, and each kernel with those that other tests
 # compile anyway. One column and more of them have kernels of their own, which take a second or two each to compile; the
 # one for at least a vector of columns is the slowest.
@@ -45,9 +46,9 @@ TOY_DTYPES = (
     ("bool", "bool", "uint8", MANY),
     ("uint32", "uint16", "float64", MANY),
     ("int32", "int64", "float32", FEW),
-    ("int8", "float64", "int32", ONE),
-    ("int16", "int32", "bool", ONE),
-    ("uint8", "bool", "int16", ONE),
+    ("int8", "float64", "int32", SHORT),
+    ("int16", "int32", "bool", SHORT),
+    ("uint8", "bool", "int16", SHORT),
 )
 
 
@@ -117,6 +118,11 @@ def check_toy(scan, arrays, wanted, case, in_groups=False):
 
 
 TOY = [(shape, dtypes) for *dtypes, shapes in TOY_DTYPES for shape in shapes]
+GATED = [
+    (shape, dtypes)
+    for dtypes in GATED_DTYPES
+    for shape in {"int16": ONE, "uint8": MANY}.get(dtypes[0], SHAPES)  # as for TOY
+]
 
 
 @pytest.mark.parametrize(("shape", "dtypes"), TOY, ids=str)
@@ -131,8 +137,7 @@ def test_toy_scan_is_the_oracle(shape, dtypes):
         assert before == [x.tobytes() for x in given], f"{layout}: an input was modified"
 
 
-@pytest.mark.parametrize("dtypes", GATED_DTYPES, ids="-".join)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("shape", "dtypes"), GATED, ids=str)
 def test_gated_scan_is_the_oracle(shape, dtypes):
     arrays = gated_inputs(shape, dtypes)
     wanted = expected.gated(*arrays)
@@ -242,8 +247,10 @@ def test_keys_of_any_integer_dtype(dtype):
     arrays = toy_inputs((90, 2), USUAL)
     gates = gated_inputs((90, 2), GATED_DTYPES[0])
     keys = (np.arange(90) * 7 % 11).astype(dtype)
-    expected.agree(fc.toy_scan(*arrays, keys=keys), expected.toy(*arrays, keys=keys))
-    expected.agree(fc.gated_scan(*gates, keys=keys), expected.gated(*gates, keys=keys))
+    if dtype in ("int8", "int32", "uint16", "uint64"):  # kernels of both read them in one way
+        expected.agree(fc.toy_scan(*arrays, keys=keys), expected.toy(*arrays, keys=keys))
+    else:
+        expected.agree(fc.gated_scan(*gates, keys=keys), expected.gated(*gates, keys=keys))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
