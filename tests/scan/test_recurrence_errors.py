@@ -69,7 +69,7 @@ def test_rules_that_are_no_rules(bad):
         rules = {"x2": x2.astype(dtype), "x3": x3.astype(dtype)}
         rules[name][7, 33] = bad
         with pytest.raises(ValueError, match=rf"^{name} must be .*0(, 1 or 2| or 1), got .* at index \(7, 33\)$"):
-            fc.toy_scan(x1, **rules)
+            fc.toy_scan(x1.astype(dtype), **rules)
         with pytest.raises(ValueError, match=rf"^{name} must be .*0(, 1 or 2| or 1), got .* at index \(7, 33\)$"):
             fc.rules_to_gates(**rules)
 
