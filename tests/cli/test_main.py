@@ -271,7 +271,7 @@ def test_a_folder_is_one_stream_and_its_rows_are_named(tmp_path, capsys):
     write(frame.rename_columns(["v", "c", "other", "note"]), folder / "d.parquet")
     write(frame.slice(300), folder / "c.parquet")
     assert scan(folder, tmp_path / "out.csv") == 1
-    told = "d.parquet: expected columns as in the files before it, got no 'e', where they have int64"
+    told = "d.parquet: expected columns as in the files before it, got no 'e', where they have int8"
     assert told in capsys.readouterr().err
     assert scan(folder, folder / "out.csv") == 1
     assert "must not be in the folder" in capsys.readouterr().err

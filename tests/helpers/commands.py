@@ -20,8 +20,8 @@ def table(rows=1000, keys=None, seed=0):
     rng = np.random.default_rng(seed)
     columns = {
         "v": rng.integers(-40, 40, rows) / 4,
-        "c": rng.choice([-1, 0, 1], rows),
-        "e": rng.integers(0, 2, rows),
+        "c": rng.choice([-1, 0, 1], rows).astype(np.int8),
+        "e": rng.integers(0, 2, rows).astype(np.int8),
         "note": [f'text, "{k}"' for k in range(rows)],
     }
     if keys:
