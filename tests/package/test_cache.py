@@ -272,23 +272,13 @@ def test_two_versions_side_by_side(package, warmed):
     answers(run(warmed), 1)
 
 
-def race(package, count):
-    """Many processes at once on an empty cache, of which some compile the same and some other types."""
-    dtypes = ["int8", "int16", "int32", "int64"][: count // 2 + 1]
-    with ThreadPoolExecutor(count) as pool:
-        pairs = [(dtypes[k % len(dtypes)], dtypes[k // 2 % len(dtypes)]) for k in range(count)]
+def test_processes_race_on_an_empty_cache(package):
+    """Some compile the same and some other types."""
+    pairs = [("int8", "int8"), ("int16", "int8"), ("int8", "int16")]
+    with ThreadPoolExecutor(len(pairs)) as pool:
         runs = list(pool.map(lambda pair: run(package, *pair), pairs))
     for k, process in enumerate(runs):
         assert process.stdout.startswith("right "), (k, process.stderr)
         assert process.stderr == "", k
-    answers(run(package, *dtypes), len(dtypes))  # nobody's entry was lost
+    answers(run(package, "int8", "int16"), 2)  # nobody's entry was lost
     assert not list(package.parent.rglob("*.tmp"))
-
-
-def test_processes_race_on_an_empty_cache(package):
-    race(package, 3)
-
-
-@pytest.mark.slow
-def test_many_processes_race_on_an_empty_cache(package):
-    race(package, 8)

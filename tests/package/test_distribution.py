@@ -123,10 +123,11 @@ def test_pip_installs_what_runs_with_the_core_alone(core, tmp_path, request, kin
     settings = {"NUMBA_CACHE_DIR": str(folder / "compiled")}
     demo = run("-m", "fastcell", "demo", cwd=tmp_path, python=python, **settings)
     assert "step" in demo
-    readme = str(TREE / "README.md")
-    place, ran, *wanted = run(core_snippets.__file__, readme, cwd=tmp_path, python=python, **settings).split()
-    assert place == str(site / "fastcell")
-    assert int(ran) > 10
-    assert set(wanted) == {"torch", "xarray", "pandas", "dask"}
+    if kind == "wheel":  # the other has the same files
+        readme = str(TREE / "README.md")
+        place, ran, *wanted = run(core_snippets.__file__, readme, cwd=tmp_path, python=python, **settings).split()
+        assert place == str(site / "fastcell")
+        assert int(ran) > 10
+        assert set(wanted) == {"torch", "xarray", "pandas", "dask"}
     run("-m", "pip", "--python", python, "uninstall", "-y", "fastcell", cwd=tmp_path)
     assert not (site / "fastcell").exists()

@@ -21,6 +21,7 @@ from fastcell.scan.toy_kernels import toy_keyed
 y = fc.toy_scan(np.array([1.0, 2.0, 4.0], ">f8"), [1, 1, 1], [1, 1, 1], keys=[1, 0, 1], strict=False).y
 print(y.tolist(), sum(toy_keyed.stats.cache_hits.values()))
 """
+TOKEN = "import fastcell; print(fastcell.CACHE_TOKEN)\n"
 RIGHT, WRONG = [1.0, 2.0, 5.0], [2.0, 4.0, 10.0]
 # As PyInstaller does it: no file anywhere, byte code whose names of files are relative, one application.
 FROZEN = """
@@ -69,12 +70,25 @@ def double_sums(package):
 
 
 def answers(process, y, hits, warned=0):
-    assert process.stdout == f"{y} {hits}\n", process.stderr
+    """Assert what `SCAN` has printed."""
+    assert process.stdout.splitlines()[:1] == [f"{y} {hits}"], process.stderr
     assert process.stderr.count("RuntimeWarning: fastcell's compile cache can't be used") == warned, process.stderr
 
 
-# A change, the answer after it, and what comes from the cache in one process after the other.
-STATES = ((lambda package: None, RIGHT, (0, 1)), (double_sums, WRONG, (0,)))
+def seen(package, place, run):
+    """Assert that the cache is used, and that a change of the code is seen; `place` puts the code where it runs."""
+    place()
+    tokens = []
+    for hits in (0, 1):
+        process = run(SCAN + TOKEN)
+        answers(process, RIGHT, hits)
+        tokens.append(process.stdout.splitlines()[1])
+    double_sums(package)
+    place()
+    assert tokens == tokens[:1] * 2
+    assert run(TOKEN).stdout.split() not in ([], tokens[:1])
+
+
 SOURCES = sorted(str(file.relative_to(processes.PACKAGE)) for file in processes.PACKAGE.rglob("*.py"))
 
 
@@ -103,24 +117,28 @@ def test_no_module_is_left_out():
 def test_code_in_a_zip(package, tmp_path):
     archive, elsewhere = tmp_path / "app.zip", tmp_path / "elsewhere"
     elsewhere.mkdir()  # Python looks where it stands, first
-    for change, y, counts in STATES:
-        change(package)
+
+    def place():
         with zipfile.ZipFile(archive, "w") as file:
             for source in sorted(package.rglob("*.py")):
                 file.write(source, source.relative_to(tmp_path))
-        for hits in counts:
-            answers(processes.python("-c", SCAN, package=archive / "fastcell", cwd=elsewhere), y, hits)
+
+    def run(code):
+        return processes.python("-c", code, package=archive / "fastcell", cwd=elsewhere)
+
+    seen(package, place, run)
+    answers(run(SCAN), WRONG, 0)
 
 
 def test_byte_code_alone(package, tmp_path):
-    for change, y, counts in STATES:
-        change(package)
-        folder = tmp_path / "bare" / "fastcell"
+    folder = tmp_path / "bare" / "fastcell"
+
+    def place():
         for source in package.rglob("*.py"):
             target = folder / source.relative_to(package).with_suffix(".pyc")
             py_compile.compile(str(source), str(target), doraise=True)
-        for hits in counts:
-            answers(processes.python("-c", SCAN, package=folder), y, hits)
+
+    seen(package, place, lambda code: processes.python("-c", code, package=folder))
 
 
 def freeze(package, application):
@@ -133,46 +151,42 @@ def freeze(package, application):
     application.write_bytes(marshal.dumps(codes))
 
 
-def frozen(application, folder, more="", listed=True, **environment):
+def frozen(code, application, folder, listed=True, **environment):
     """Run the application in a working folder."""
     folder.mkdir(exist_ok=True)
     start = FROZEN.format(application=str(application), listed=listed)
     own = {"XDG_CACHE_HOME": str(application.parent / ".cache"), "PYTHONPATH": "", "NUMBA_CACHE_DIR": ""}
     own |= environment
-    return processes.python("-c", start + SCAN + more, cwd=folder, **own)
+    return processes.python("-c", start + code, cwd=folder, **own)
 
 
 def test_a_frozen_application(package, tmp_path):
-    application, folders = tmp_path / "application", iter(("first", "second", "third"))
-    for change, y, counts in STATES:
-        change(package)
-        freeze(package, application)
-        for hits in counts:
-            folder = tmp_path / next(folders)
-            answers(frozen(application, folder), y, hits)
-            assert not any(folder.iterdir())
+    application, folders = tmp_path / "application", []
+
+    def run(code):
+        folders.append(tmp_path / f"folder {len(folders)}")
+        return frozen(code, application, folders[-1])
+
+    seen(package, lambda: freeze(package, application), run)
+    assert not any(any(folder.iterdir()) for folder in folders)
     assert len(list((tmp_path / ".cache" / "fastcell").iterdir())) == 1
-
-
-def test_a_frozen_application_keeps_to_the_folder_that_the_user_names(package, tmp_path):
-    application = tmp_path / "application"
-    freeze(package, application)
-    answers(frozen(application, tmp_path / "here", NUMBA_CACHE_DIR=str(tmp_path / "named")), RIGHT, 0)
-    assert not (tmp_path / ".cache").exists()
-    assert list((tmp_path / "named").rglob("*toy_keyed-*.nbc"))
+    tell = "from fastcell import _jit; print(_jit._folders()[0].parent)"
+    assert (
+        frozen(tell, application, folders[0], NUMBA_CACHE_DIR=str(tmp_path / "named")).stdout
+        == f"{tmp_path / 'named'}\n"
+    )
 
 
 def test_where_the_code_can_t_be_known_there_is_no_cache(package, tmp_path):
-    application, tokens = tmp_path / "application", set()
+    application = tmp_path / "application"
     freeze(package, application)
-    for setting, warned in (("1", 1), ("0", 0)):
-        process = frozen(application, tmp_path / "here", "print(fc.CACHE_TOKEN)", listed=False, FASTCELL_CACHE=setting)
-        process.stdout, token = process.stdout[: process.stdout.index("\n") + 1], process.stdout.splitlines()[1]
-        answers(process, RIGHT, 0, warned=warned)
-        tokens.add(token)
-    assert process.stderr == ""
+    process = frozen(SCAN + TOKEN, application, tmp_path / "here", listed=False)
+    answers(process, RIGHT, 0, warned=1)
     assert not list(tmp_path.rglob("*.nbc"))
-    assert len(tokens) == 2  # a user's cached function is not taken for fresh either
+    silent = frozen(TOKEN, application, tmp_path / "here", listed=False, FASTCELL_CACHE="0")
+    assert silent.stderr == ""
+    # a user's cached function is not taken for fresh either
+    assert silent.stdout.split() not in ([], process.stdout.splitlines()[1:])
 
 
 def test_byte_code_has_one_hash_in_every_process():
