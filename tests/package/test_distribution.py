@@ -78,7 +78,7 @@ def test_a_source_distribution_holds_every_file(tree, unpacked):
 
 @pytest.mark.slow
 def test_its_tests_are_collected(unpacked):
-    collected = run("-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", cwd=unpacked)
+    collected = run("-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/package", cwd=unpacked)
     assert "tests/package/test_distribution.py::test_a_source_distribution_holds_every_file" in collected
 
 
