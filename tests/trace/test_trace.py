@@ -473,7 +473,8 @@ def test_plots_of_unusual_values(tmp_path):
         (20, {"proj_size": 2}),
     ):
         figure = fc.LSTM(3, H, seed=1, **options).trace(x).plot()
-        figure.savefig(tmp_path / "x.png", dpi=40)
+        if "activations" in options:  # nan and infinity are painted, too
+            figure.savefig(tmp_path / "x.png", dpi=40)
         texts_apart(figure)
 
 
