@@ -530,8 +530,8 @@ def test_an_lstm_takes_no_more_memory_for_more_steps_or_rows(tmp_path, bidirecti
 
 @linux
 def test_a_scan_takes_no_more_memory_for_more_rows(tmp_path):
-    files = [tmp_path / f"{times}.parquet" for times in (20, 60)]  # 1,000,000 and 3,000,000 rows, several batches both
-    for file, times in zip(files, (20, 60), strict=True):
+    files = [tmp_path / f"{times}.parquet" for times in (20, 90)]  # 1,000,000 and 4,500,000 rows, several batches both
+    for file, times in zip(files, (20, 90), strict=True):
         frame = pa.concat_tables([table(50_000, keys=["a", "b"])] * times)
         write(frame, file)
     few, many = peaks(*(["scan", file, *COLUMNS, "--by", "k", "-o", tmp_path / "out.parquet"] for file in files))
