@@ -102,6 +102,14 @@ def size(name: str, given: Any, least: int) -> int:
     return number
 
 
+def flag(name: str, given: Any) -> bool:
+    """Whatever Python takes for true or false, which an array of several values is not."""
+    try:
+        return bool(given)
+    except ValueError:
+        raise ValueError(f"{name} must be True or False, got {given!r}") from None
+
+
 def flags(name: str, given: Any) -> Array:
     """An array of bool."""
     x = view(name, given, "bool")

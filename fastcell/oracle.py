@@ -72,7 +72,7 @@ def _run(step, arrays, state, keys):
     nested = T > 0 and isinstance(arrays[0][0], Numbers)
     rows = [[row if nested else [row] for row in array] for array in arrays]
     B = len(rows[0][0]) if T else 0
-    which = [0] * T if keys is None else list(keys)
+    which = [0] * T if keys is None else [key.__index__() for key in keys]
     if state is None:
         if (max(which, default=0) + 1) * max(B, 1) > max(2**24, 16 * T * B):
             raise ValueError(f"keys must be numbered from 0 on, got {max(which)} among {T}")

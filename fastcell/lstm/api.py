@@ -211,7 +211,7 @@ class LSTM(Layers):
         """
         if nulls != "raise":
             _nulls.checked(nulls)
-        first = self.batch_first if batch_first is None else bool(batch_first)
+        first = self.batch_first if batch_first is None else _checks.flag("batch_first", batch_first)
         if lengths is mask is keys is reset is out is None and (
             threads is None or (type(threads) is int and threads == 1)
         ):

@@ -1,6 +1,7 @@
 """What an LSTM is, apart from its weights: sizes, options, and the names and shapes of the weights they call for."""
 
 import math
+import operator
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -81,18 +82,19 @@ class Config:
         self.proj_size = _checks.size("proj_size", proj_size, 0)
         if self.proj_size >= max(self.hidden_size, 1):
             raise ValueError(f"proj_size must be below hidden_size {self.hidden_size}, got {proj_size}")
-        if bidirectional and reverse:
+        self.bias, self.bidirectional = _checks.flag("bias", bias), _checks.flag("bidirectional", bidirectional)
+        self.reverse, self.peepholes = _checks.flag("reverse", reverse), _checks.flag("peepholes", peepholes)
+        self.coupled, self.batch_first = _checks.flag("coupled", coupled), _checks.flag("batch_first", batch_first)
+        if self.bidirectional and self.reverse:
             raise ValueError("reverse must be False where bidirectional is True, which has both directions")
         if clip is not None and not isinstance(clip, int | float | np.number):
             raise TypeError(f"clip must be a number or None, got {type(clip).__name__}")
         if clip is not None and not 0 < clip < math.inf:
             raise ValueError(f"clip must be a finite number above 0, or None, got {clip!r}")
-        self.bias, self.bidirectional, self.reverse = bool(bias), bool(bidirectional), bool(reverse)
-        self.peepholes, self.coupled = bool(peepholes), bool(coupled)
         self.clip = None if clip is None else float(clip)
-        self.dtype, self.batch_first = _checks.real_dtype(dtype), bool(batch_first)
+        self.dtype = _checks.real_dtype(dtype)
         self.precision = checked_precision(precision, self.dtype)
-        self.directions = 2 if bidirectional else 1
+        self.directions = 2 if self.bidirectional else 1
         if not isinstance(activations, tuple | list):
             raise TypeError(f"activations must be a tuple, got {type(activations).__name__}")
         self.activations = tuple(activations)
@@ -148,7 +150,8 @@ class Config:
     def draw(self, seed: int | None) -> dict[str, Array]:
         """Weights, uniform in +-1/sqrt(H)."""
         try:
-            random, bound = np.random.default_rng(seed), 1 / math.sqrt(max(self.hidden_size, 1))
+            number = None if seed is None else operator.index(seed)  # NumPy takes sequences, too, as long as they are
+            random, bound = np.random.default_rng(number), 1 / math.sqrt(max(self.hidden_size, 1))
         except (TypeError, ValueError) as error:
             raise type(error)(f"seed must be an integer of 0 or more, or None, got {seed!r}") from None
         return {

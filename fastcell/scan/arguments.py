@@ -71,7 +71,7 @@ def checked_rules(name: str, rules: Array, low: int, strict: bool, threads: int)
         signed = np.broadcast_to(np.minimum(_checks.once(rules), 3).astype(np.int8), rules.shape)
     if not (signed.size and _has_others(_checks.once(signed), low, threads)):
         return signed
-    if not strict:
+    if not _checks.flag("strict", strict):
         different = _checks.once(signed)
         return np.broadcast_to(np.where(_checks.other_rules(different, low), 0, different), signed.shape)
     index = _checks.first_index(_checks.other_rules(_checks.once(rules), low))

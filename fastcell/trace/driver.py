@@ -80,7 +80,7 @@ def lstm_trace(
     for name, given, most in (("layer", layer, lstm.num_layers), ("direction", direction, lstm.directions)):
         if _checks.size(name, given, 0) >= most:
             raise ValueError(f"{name} must be below {most}, got {given}")
-    first = lstm.batch_first if batch_first is None else bool(batch_first)
+    first = lstm.batch_first if batch_first is None else _checks.flag("batch_first", batch_first)
     if packed_sequence.is_packed(x):
         x, lengths = packed_sequence.padded(x, lengths, first)
     _nulls.refuse("x", x)

@@ -362,3 +362,24 @@ def test_small_calls_refuse_what_others_refuse():
         lstm(x, (np.zeros((1, 1, 9), "f"), np.zeros((1, 2, 9), "f")))
     with pytest.raises(ValueError, match=r"^x must have shape"):
         lstm(normal((3, 2, 5)))
+
+
+FLAGS = ["bias", "bidirectional", "reverse", "peepholes", "coupled", "batch_first"]
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_what_is_neither_true_nor_false(name):
+    with pytest.raises(ValueError, match=f"{name} must be True or False, got array"):
+        fc.LSTM(3, 5, **{name: np.array([1, 2])})
+
+
+def test_a_call_with_an_order_that_is_neither():
+    with pytest.raises(ValueError, match="batch_first must be True or False, got array"):
+        fc.LSTM(3, 5, seed=0)(np.zeros((4, 3), np.float32), batch_first=np.array([1, 2]))
+
+
+@pytest.mark.parametrize("seed", [range(10**12), [1, 2], 1.5, "1"], ids=str)
+def test_a_seed_is_an_integer(seed):
+    """NumPy takes sequences, too, and reads them to their end."""
+    with pytest.raises(TypeError, match="seed must be an integer"):
+        fc.LSTM(3, 5, seed=seed)

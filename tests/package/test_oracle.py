@@ -5,6 +5,7 @@ import inspect
 import itertools
 import math
 
+import numpy as np
 import pytest
 
 from fastcell import oracle
@@ -14,6 +15,12 @@ def test_imports_only_math():
     tree = ast.parse(inspect.getsource(oracle))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert [ast.unparse(node) for node in imports] == ["import math"]
+
+
+def test_keys_of_small_integers():
+    """To the largest of which none may be added."""
+    y, a = oracle.toy_scan([3, 5], [1, 1], [1, 1], keys=np.array([255, 255], np.uint8))
+    assert (y, a[255], len(a)) == ([3, 8], 8, 256)
 
 
 def test_hand_worked_rows():

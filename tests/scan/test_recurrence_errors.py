@@ -270,3 +270,8 @@ def test_rules_to_gates_refuses():
     refuses(lambda: fc.rules_to_gates(["a"], [1]), TypeError, f"x2 must hold {DTYPES}, got <U1")
     f, i, o = fc.rules_to_gates(np.zeros((0, 3)), np.zeros((0, 3)))
     assert [(g.dtype, g.shape) for g in (f, i, o)] == [(np.int8, (0, 3))] * 3
+
+
+def test_strict_is_true_or_false():
+    with pytest.raises(ValueError, match="strict must be True or False, got array"):
+        fc.toy_scan([1.0], [7], [1], strict=np.array([1, 2]))
