@@ -1,6 +1,7 @@
 """Tables and arrays for the command line, and the command itself."""
 
 import datetime as dt
+import json
 import sys
 
 import numpy as np
@@ -19,8 +20,8 @@ def table(rows=1000, keys=None, seed=0):
     rng = np.random.default_rng(seed)
     columns = {
         "v": rng.integers(-40, 40, rows) / 4,
-        "c": rng.choice([-1, 0, 1], rows),
-        "e": rng.integers(0, 2, rows),
+        "c": rng.choice([-1, 0, 1], rows).astype(np.int8),
+        "e": rng.integers(0, 2, rows).astype(np.int8),
         "note": [f'text, "{k}"' for k in range(rows)],
     }
     if keys:
@@ -79,20 +80,20 @@ sys.exit(main(sys.argv[2:]))
 """
 """Runs a command that is killed before or after its first or second file takes its place."""
 
-PEAK = """
-import re, sys
+PEAKS = """
+import json, re, sys
 from fastcell.__main__ import main
-code = main(sys.argv[1:])
-print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])  # of this process, not of its parent
-sys.exit(code)
+for arguments in json.loads(sys.argv[1]):
+    assert main(arguments) == 0
+    print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])  # of this process, not of its parent
 """
 
 
-def peak(*arguments):
-    """MiB that a command takes at most."""
-    run = processes.python("-c", PEAK, *map(str, arguments))
+def peaks(*commands):
+    """MiB that commands have taken at most, after each of them, one process for all."""
+    run = processes.python("-c", PEAKS, json.dumps([[*map(str, command)] for command in commands]))
     assert run.returncode == 0, run.stderr
-    return int(run.stdout) / 1024
+    return [int(line) / 1024 for line in run.stdout.splitlines()]
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what a process took at most")

@@ -78,7 +78,7 @@ def test_a_source_distribution_holds_every_file(tree, unpacked):
 
 @pytest.mark.slow
 def test_its_tests_are_collected(unpacked):
-    collected = run("-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", cwd=unpacked)
+    collected = run("-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/package", cwd=unpacked)
     assert "tests/package/test_distribution.py::test_a_source_distribution_holds_every_file" in collected
 
 
@@ -123,10 +123,11 @@ def test_pip_installs_what_runs_with_the_core_alone(core, tmp_path, request, kin
     settings = {"NUMBA_CACHE_DIR": str(folder / "compiled")}
     demo = run("-m", "fastcell", "demo", cwd=tmp_path, python=python, **settings)
     assert "step" in demo
-    readme = str(TREE / "README.md")
-    place, ran, *wanted = run(core_snippets.__file__, readme, cwd=tmp_path, python=python, **settings).split()
-    assert place == str(site / "fastcell")
-    assert int(ran) > 10
-    assert set(wanted) == {"torch", "xarray", "pandas", "dask"}
+    if kind == "wheel":  # the other has the same files
+        readme = str(TREE / "README.md")
+        place, ran, *wanted = run(core_snippets.__file__, readme, cwd=tmp_path, python=python, **settings).split()
+        assert place == str(site / "fastcell")
+        assert int(ran) > 10
+        assert set(wanted) == {"torch", "xarray", "pandas", "dask"}
     run("-m", "pip", "--python", python, "uninstall", "-y", "fastcell", cwd=tmp_path)
     assert not (site / "fastcell").exists()

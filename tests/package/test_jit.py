@@ -1,62 +1,16 @@
 """The compile cache: of all sources, and never in the way. Each test runs a copy of the package in a new process."""
 
-import os
 import shutil
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numba import njit
 from numba.core import config
 
-import fastcell
 from fastcell import _jit
 from fastcell.simd.vector import load_scalar, places, value_of
-
-SCAN = "import fastcell as fc; print(fc.toy_scan([1.0, 2.0], [1, 1], [1, 1]).y.tolist())"
-
-
-@pytest.fixture
-def package(tmp_path):
-    copy = tmp_path / "fastcell"
-    shutil.copytree(Path(fastcell.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    return copy
-
-
-def run(package, code=SCAN, **environment):
-    environment = {"NUMBA_CACHE_DIR": str(package.parent / "cache"), "PYTHONPATH": str(package.parent), **environment}
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=package.parent,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def entries(package):
-    return sorted((package.parent / "cache").rglob("*small_toy-*.nbc"))
-
-
-def test_an_edit_of_any_file_is_seen(package):
-    first = run(package)
-    assert first.stdout == "[1.0, 3.0]\n", first.stderr
-    (entry,) = entries(package)
-    stamp = entry.stat().st_mtime_ns
-    assert run(package).stdout == first.stdout
-    assert entry.stat().st_mtime_ns == stamp  # came from the cache
-    simd = package / "simd" / "vector.py"
-    source = simd.read_text("utf-8")
-    first_lane = "return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))"
-    assert source.count(first_lane) == 1
-    simd.write_text(source.replace(first_lane, f"return builder.fneg({first_lane.removeprefix('return ')})"), "utf-8")
-    edited = run(package)
-    assert edited.stdout == "[-1.0, -3.0]\n", edited.stderr  # small_toy's own file has not changed
-
+from tests.helpers import processes
 
 # By the kernel that compiles fastest, which small calls take where values are in another order of bytes.
 KEYED = """
@@ -65,29 +19,69 @@ print(fc.toy_scan(np.array([1.0, 2.0], ">f8"), [1, 1], [1, 1], keys=[0, 0], stri
 """
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A package that has been run once, and its cache."""
+    package = processes.copy_package(tmp_path_factory.mktemp("compiled"))
+    cache = package.parent / "cache"
+    assert run(package, cache).stdout == "[1.0, 3.0]\n"
+    return package, cache
+
+
+@pytest.fixture
+def package(compiled, tmp_path):
+    """The same, with a copy of the cache."""
+    package, cache = compiled
+    return package, shutil.copytree(cache, tmp_path / "cache")
+
+
+def run(package, cache, **environment):
+    own = {"FASTCELL_VECTOR_BITS": "128", "NUMBA_CACHE_DIR": str(cache)}
+    return processes.python("-c", KEYED, package=package, **own | environment)
+
+
+def entries(cache):
+    return sorted(cache.rglob("*toy_keyed-*.nbc"))
+
+
+def test_an_edit_of_any_file_is_seen(package):
+    package, cache = package
+    source = package / "simd" / "vector.py"  # the kernel's own file doesn't change
+    whole = source.read_text("utf-8")
+    try:
+        processes.replace(source, "builder.store(args[1], _pointer", "builder.store(builder.fneg(args[1]), _pointer")
+        edited = run(package, cache)
+    finally:
+        source.write_text(whole, "utf-8")
+    assert edited.stdout == "[-1.0, -1.0]\n", edited.stderr
+
+
 def test_a_damaged_cache_costs_one_warning(package):
-    run(package, KEYED)
-    for entry in (package.parent / "cache").rglob("*.nb?"):
+    package, cache = package
+    for entry in cache.rglob("*.nb?"):
         entry.write_bytes(b"garbage")
-    again = run(package, KEYED)
+    again = run(package, cache)
     assert again.stdout == "[1.0, 3.0]\n", again.stderr
     assert again.stderr.count("RuntimeWarning") == 1
 
 
 def test_the_vector_width_is_checked(package):
-    wrong = run(package, FASTCELL_VECTOR_BITS="7")
+    wrong = run(*package, FASTCELL_VECTOR_BITS="7")
     assert "FASTCELL_VECTOR_BITS must be 128, 256 or 512, got '7'" in wrong.stderr
 
 
-def test_nothing_is_written_anywhere_with_the_cache_off(package):
-    assert run(package, KEYED, FASTCELL_CACHE="0").stdout == "[1.0, 3.0]\n"
-    assert not list(package.parent.rglob("*.nb?"))
+def test_nothing_is_written_anywhere_with_the_cache_off(package, tmp_path):
+    assert run(package[0], tmp_path / "none", FASTCELL_CACHE="0").stdout == "[1.0, 3.0]\n"
+    assert not (tmp_path / "none").exists()
+    assert not (package[0].parent / ".cache").exists()
 
 
 def test_each_vector_width_has_entries_of_its_own(package):
-    for bits, count in (("128", 1), ("256", 2), ("128", 2)):
-        assert run(package, KEYED, FASTCELL_VECTOR_BITS=bits).stdout == "[1.0, 3.0]\n"
-        assert len(list((package.parent / "cache").rglob("*toy_keyed-*.nbc"))) == count, f"after {bits}"
+    before = entries(package[1])
+    assert run(*package, FASTCELL_VECTOR_BITS="256").stdout == "[1.0, 3.0]\n"
+    assert len(before) == 1
+    assert len(after := entries(package[1])) == 2
+    assert before[0] in after
 
 
 def test_one_copy_for_all_orders_of_an_array(monkeypatch, tmp_path):

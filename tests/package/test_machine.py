@@ -1,5 +1,7 @@
 """What the machine is taken for: the one that Numba compiles for, which need not be the one that runs."""
 
+import json
+
 import llvmlite.binding as llvm
 import pytest
 from numba.core import config
@@ -7,7 +9,19 @@ from numba.core import config
 from fastcell import _jit, _machine
 from tests.helpers import processes
 
-TELL = "from fastcell import _jit; print(_jit.VECTOR_BITS, *sorted(_jit.features()))"
+# What the environment says is read by Numba's import, or once more.
+TELL = """
+import json, os, sys
+from numba.core import config
+from fastcell import _machine
+for environment in json.loads(sys.argv[1]):
+    os.environ.update(environment)
+    config.reload_config()
+    for name in environment:
+        del os.environ[name]
+    _machine.features.cache_clear()
+    print(_machine.vector_bits(), *sorted(_machine.features()))
+"""
 HOST = llvm.get_host_cpu_features()
 AVX2 = {"avx", "avx2", "fma"}
 AVX512 = AVX2 | {"avx512f", "avx512bw"}
@@ -16,12 +30,11 @@ TILES = {"amx-tile", "amx-int8"}
 x86 = pytest.mark.skipif(not llvm.get_process_triple().startswith("x86_64"), reason="features of x86")
 
 
-def told(**environment):
-    """Vector bits and features in a process of its own."""
-    process = processes.python("-c", TELL, **environment)
+def told(environments, **own):
+    """Vector bits and features under each of the environments, in one process."""
+    process = processes.python("-c", TELL, json.dumps(environments), **own)
     assert process.returncode == 0, process.stderr
-    bits, *features = process.stdout.split()
-    return int(bits), set(features)
+    return [(int(bits), set(features)) for bits, *features in map(str.split, process.stdout.splitlines())]
 
 
 @pytest.fixture
@@ -67,12 +80,18 @@ def test_a_named_cpu(afresh, monkeypatch, cpu, changes, bits, features):
 
 @x86
 def test_the_environment_names_a_cpu():
-    assert told(NUMBA_CPU_NAME="znver4", NUMBA_CPU_FEATURES="")[0] == 512
-    assert told(NUMBA_CPU_NAME="haswell") == (256, AVX2) if HOST.get("avx2") else (128, set())
-    assert told(NUMBA_CPU_NAME="generic") == (128, set())
-    assert told(NUMBA_CPU_FEATURES="-avx")[0] == 128
-    assert told(NUMBA_ENABLE_AVX="0")[0] == 128
-    assert told(NUMBA_CPU_NAME="no-such-cpu")[0] == 128  # LLVM warns, Numba goes on: so does this
+    first, named, generic, changed, setting, unknown = told([
+        {"NUMBA_CPU_NAME": "znver4", "NUMBA_CPU_FEATURES": ""},
+        {"NUMBA_CPU_NAME": "haswell"},
+        {"NUMBA_CPU_NAME": "generic"},
+        {"NUMBA_CPU_FEATURES": "-avx"},
+        {"NUMBA_ENABLE_AVX": "0"},
+        {"NUMBA_CPU_NAME": "no-such-cpu"},  # LLVM warns, Numba goes on: so does this
+    ])  # fmt: skip
+    assert first[0] == 512
+    assert named == ((256, AVX2) if HOST.get("avx2") else (128, set()))
+    assert generic == (128, set())
+    assert [bits for bits, _ in (changed, setting, unknown)] == [128] * 3
 
 
 def test_without_the_user_s_word_it_is_this_cpu(afresh):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastcell as fc
+from fastcell.scan import small_calls
 from tests.helpers import expected, problems
 
 SHAPES = [(1,), (9,), (70,), (900,), (2100,), (7, 3), (40, 16), (130, 37), (300, 9), (20, 3, 5), (0,), (3, 0)]
@@ -25,7 +26,7 @@ def test_by_hand():
     assert y.tolist() == [3, 7, 0, 4]
     assert (y.dtype, state.dtype, state) == (np.int64, np.int64, 4)
     # a keep, a reset and a restart are held too; a state may lie outside until the first step
-    y, state = fc.toy_scan([0.0, 0.0, 9.0, 1.0], [0, -1, 2, 1], 1, state=10.0, low=2, high=5)
+    y, state = fc.toy_scan([0.0, 0.0, 9.0, 1.0], np.int8([0, -1, 2, 1]), 1, state=10.0, low=2, high=5)
     assert y.tolist() == [5, 2, 5, 5]
     y, _ = fc.toy_scan([-3.0], 1, 1, state=10.0, high=5)
     assert y.tolist() == [5]  # of 7, not of 5 - 3
@@ -33,24 +34,29 @@ def test_by_hand():
     assert (y.dtype, y[0]) == (np.float32, np.float32(0.1))
 
 
-@pytest.mark.parametrize("dtypes", [("float32", "int8"), ("float64", "float32"), ("int64", "int16")], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "threads"), [("float32", [None]), ("float64", [None]), ("int64", [None]), ("float64", [1, 2, 5])], ids=str
+)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_bounds_are_the_oracle_s(shape, dtypes):
+def test_bounds_are_the_oracle_s(shape, dtype, threads, monkeypatch):
+    """With a number of threads by the kernels for large arrays."""
+    if threads != [None]:
+        monkeypatch.setattr(small_calls, "SMALL", 0)
     for forgets, (low, high) in itertools.product((0.003, 0.3), BOUNDS):
-        arrays = inputs(shape, *dtypes, forgets)
+        arrays = inputs(shape, dtype, forgets=forgets)
         for start in STARTS if shape == (2100,) else STARTS[:2]:
             state = np.full(shape[1:], start)
             wanted = expected.toy(*arrays, state=state, low=low, high=high)
             for layout in ("C", "F", "strided", "reversed"):
                 given = [problems.LAYOUTS[layout](x) for x in arrays]
-                for threads in (1, 2, 5):
-                    scan = fc.toy_scan(*given, state=state, low=low, high=high, threads=threads)
-                    expected.agree(scan, wanted, f"{low} to {high} from {start}, {layout}, {threads} threads")
+                for count in threads:
+                    scan = fc.toy_scan(*given, state=state, low=low, high=high, threads=count)
+                    expected.agree(scan, wanted, f"{low} to {high} from {start}, {layout}, {count} threads")
 
 
 def test_keys():
     keys = np.arange(400) * 7 % 13
-    for shape, dtype in itertools.product(((400,), (400, 3)), ("float64", "int32")):
+    for shape, dtype in (((400,), "float64"), ((400, 3), "int32")):
         arrays = inputs(shape, dtype)
         state = np.full((13, *shape[1:]), 50)
         for low, high in BOUNDS:
@@ -87,8 +93,8 @@ def test_a_cut_goes_on(shape, dtype):
 def test_a_long_column_of_floats(dtype):
     """Clamped sums take no difference apart, so that rounding is at most that of the sums; threads change no bit."""
     rng = np.random.default_rng(1)
-    x1 = rng.standard_normal(40_000).astype(dtype)
-    x2, x3 = np.where(rng.random(40_000) < 0.001, -1, 1), np.ones(40_000, np.int8)
+    x1 = rng.standard_normal(20_000).astype(dtype)
+    x2, x3 = np.where(rng.random(20_000) < 0.001, -1, 1).astype(np.int8), np.ones(20_000, np.int8)
     for low, high in ((0.0, None), (-1.7, 2.3), (None, 1e18), (-1e18, 0.1)):
         one = fc.toy_scan(x1, x2, x3, low=low, high=high, threads=1)
         wanted = expected.toy(x1.astype(np.float64), x2, x3, low=low, high=high)
@@ -102,10 +108,15 @@ def test_a_long_column_of_floats(dtype):
             expected.agree(fc.toy_scan(x1, x2, x3, low=low, high=high, threads=threads), one, f"{threads} threads")
 
 
-@pytest.mark.parametrize("values", ["nan", "infinities", "mixed", "huge"])
 @pytest.mark.parametrize(
-    ("shape", "forgets"), [((3000,), 0), ((3000,), 0.01), ((3000, 2), 0.01), ((400, 40), 0.01)], ids=str
-)
+    ("shape", "forgets", "values"),
+    [
+        *((*of, values) for of in (((3000,), 0), ((3000,), 0.01), ((1000, 2), 0.01)) for values in
+          ("nan", "infinities", "mixed", "huge")),
+        ((420, 40), 0.01, "mixed"),  # no small call
+    ],
+    ids=str,
+)  # fmt: skip
 def test_what_is_no_usual_number(shape, forgets, values):
     rng = np.random.default_rng(2)
     x1, x2, x3 = inputs(shape, forgets=forgets)
@@ -116,8 +127,10 @@ def test_what_is_no_usual_number(shape, forgets, values):
         "huge": [9e307, -9e307],
     }
     x1 = np.where(rng.random(shape) < 0.004, rng.choice(odd[values], shape), x1)
-    for low, high in ((0, None), (None, 30), (-20, 30), (-np.inf, np.inf), (-1e308, 1e308), (np.inf, np.inf)):
-        for start in (0.0, np.nan, -np.inf, -0.0):
+    bounds = (0, None), (None, 30), (-20, 30), (-np.inf, np.inf), (-1e308, 1e308), (np.inf, np.inf)
+    starts = np.roll((0.0, np.nan, -np.inf, -0.0), list(odd).index(values))
+    for k, (low, high) in enumerate(bounds):  # each of them with every start, by two of the four kinds of values
+        for start in np.roll(starts, k)[:2]:
             state = np.full(shape[1:], start)
             with np.errstate(all="ignore"):
                 wanted = expected.toy(x1, x2, x3, state=state, low=low, high=high)

@@ -21,13 +21,13 @@ GATES = {
     "ones": lambda rng, n: np.ones(n),
 }
 CONSTANTS = 0.0, 0.5, -0.9, 0.999, 1.0, -1.0, 1e-37, 1.1, 2.5
+# The first three are test_recurrence_grid.py's, too.
 MIXED = (
-    ("f4", "f8", "f4", "?"),
-    ("f4", "?", "?", "i4"),
-    ("f8", "f4", "u1", "f4"),
-    ("i1", "f4", "i8", "f8"),
-    ("i8", "i1", "f8", "?"),
-    ("f8", "i4", "i4", "i4"),
+    ("f4", "i1", "i1", "i1"),
+    ("f4", "f8", "i1", "f4"),
+    ("i2", "f4", "?", "i1"),
+    ("f8", "?", "u1", "i4"),
+    ("i8", "i4", "f8", "?"),
 )
 HARD = (np.nan, np.inf, -np.inf, 1e300, -1e300, 1.7e308, 1e160, 1e-300, 5e-324)
 
@@ -59,10 +59,10 @@ def test_varying_gates(gates, dtype):
     for n in LENGTHS:
         rng, x, i, o = column(n, dtype)
         f = GATES[gates](rng, n).astype(dtype)
-        for state in (0.0, 3.5):
-            if gates == "beyond 1" and n > SEGMENT:
-                f[::40] = 0  # lest the memory overflows
-            check(fc.gated_scan(x, f, i, o, state=np.float64(state)), dtype, x, f, i, o, f"{n} steps", state)
+        if gates == "beyond 1" and n > SEGMENT:
+            f[::40] = 0  # lest the memory overflows
+        state = 3.5 if (n + len(gates)) % 2 else 0.0
+        check(fc.gated_scan(x, f, i, o, state=np.float64(state)), dtype, x, f, i, o, f"{n} steps", state)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -73,7 +73,8 @@ def test_one_forget_gate_for_all_steps(f, dtype):
             n = min(n, SHORT + 40)
             dtype = "float64"
         _, x, i, o = column(n, dtype)
-        forms = (f, 0.1, 1.0), (f, i, 1.0), (f, 0.3, o), (np.float32(f), i, o), (np.array([f]), 1, 1)
+        kind = x.dtype.type
+        forms = (f, 0.1, 1.0), (f, i, 1.0), (kind(f), kind(0.3), o), (kind(f), i, o), (np.array([f]), 1.0, 1.0)
         for gates in forms[k % 2 :: 2]:
             scan = fc.gated_scan(x, *gates, state=np.float64(-2.0))
             y_dtype = np.result_type(x.dtype, *(np.float64 for gate in gates[:1] if np.ndim(gate)))

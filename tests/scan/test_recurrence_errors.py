@@ -69,12 +69,12 @@ def test_rules_that_are_no_rules(bad):
         rules = {"x2": x2.astype(dtype), "x3": x3.astype(dtype)}
         rules[name][7, 33] = bad
         with pytest.raises(ValueError, match=rf"^{name} must be .*0(, 1 or 2| or 1), got .* at index \(7, 33\)$"):
-            fc.toy_scan(x1, **rules)
+            fc.toy_scan(x1.astype(dtype), **rules)
         with pytest.raises(ValueError, match=rf"^{name} must be .*0(, 1 or 2| or 1), got .* at index \(7, 33\)$"):
             fc.rules_to_gates(**rules)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint64"])
 def test_the_largest_unsigned_rule_is_not_minus_one(dtype):
     x1, rules = np.ones(3), np.array([0, np.iinfo(dtype).max, 1], dtype)
     largest = np.iinfo(dtype).max
@@ -88,14 +88,14 @@ def overlapping():
     x = np.ones(2 * T)
     codes = np.zeros(T, np.int64)
     rules = np.ones(T, np.int8)
-    rule_room, key_room, state_room = np.ones(T), np.zeros(T, np.int64), np.ones((1, 1))
+    others, rule_room, key_room, state_room = np.ones(T), np.ones(T), np.zeros(T, np.int64), np.ones((1, 1))
     buffer = np.ones(T)
     return {
         "the same": (lambda: fc.toy_scan(x[:T], rules, rules, out=x[:T]), "x1"),
         "shifted": (lambda: fc.toy_scan(x[:T], rules, rules, out=x[1 : T + 1]), "x1"),
         "reversed": (lambda: fc.toy_scan(x[:T], rules, rules, out=x[:T][::-1]), "x1"),
-        "x2": (lambda: fc.toy_scan(x[:T], rule_room, rules, out=rule_room), "x2"),
-        "x3": (lambda: fc.toy_scan(x[:T], rules, rule_room, out=rule_room), "x3"),
+        "x2": (lambda: fc.toy_scan(x[:T], rule_room, others, out=rule_room), "x2"),
+        "x3": (lambda: fc.toy_scan(x[:T], others, rule_room, out=rule_room), "x3"),
         "keys": (lambda: fc.toy_scan(codes, rules, rules, keys=key_room, out=key_room), "keys"),
         "state": (lambda: fc.toy_scan([[1.0]], [[1]], [[1]], state=state_room[0], out=state_room), "state"),
         "gate": (lambda: fc.gated_scan(x[:T], 1, 1, rule_room, out=rule_room), "o"),
@@ -150,7 +150,7 @@ def test_keys_without_a_state(keys, state, message, columns):
     state = np.broadcast_to(state.reshape(-1, *[1] * len(columns)), (4, *columns))
     out = np.full((3, *columns), 7.0)
     refuses(lambda: fc.toy_scan(*arrays, keys=keys, state=state, out=out), ValueError, message)
-    gates = [arrays[0], 1, 1, 1]
+    gates = [arrays[0], 1.0, 1.0, 1.0]
     refuses(lambda: fc.gated_scan(*gates, keys=keys, state=state, out=out), ValueError, message)
     assert (out == 7).all()
 

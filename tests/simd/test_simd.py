@@ -207,17 +207,34 @@ def change(x, out, like, to):
     store(out, convert(load(x, like, WIDE), to))
 
 
+@njit
+def change_all(x, out, like, to):
+    store(out[0], convert(load(x[0], like, WIDE), to[0]))
+    store(out[1], convert(load(x[1], like, WIDE), to[1]))
+    store(out[2], convert(load(x[2], like, WIDE), to[2]))
+    store(out[3], convert(load(x[3], like, WIDE), to[3]))
+    store(out[4], convert(load(x[4], like, WIDE), to[4]))
+    store(out[5], convert(load(x[5], like, WIDE), to[5]))
+    store(out[6], convert(load(x[6], like, WIDE), to[6]))
+    store(out[7], convert(load(x[7], like, WIDE), to[7]))
+    store(out[8], convert(load(x[8], like, WIDE), to[8]))
+
+
 @pytest.mark.parametrize("source", NUMBERS)
-@pytest.mark.parametrize("to", NUMBERS)
-def test_convert(source, to):
-    x = some(source, WIDE)
-    if source in FLOATS and to not in FLOATS:  # a float that doesn't fit has no answer
-        high = min(np.iinfo(to).max, 2**40)
-        x = np.random.default_rng(0).uniform(-high if to in SIGNED else 0, high, WIDE).astype(source)
-    out = np.empty(WIDE, to)
-    change(address(x), address(out), x.dtype.type(0), out.dtype.type(0))
+def test_convert(source):
+    """To each dtype, in one function, since most of the time goes to compiling."""
+    xs, outs = [], [np.empty(WIDE, to) for to in NUMBERS]
+    for to in NUMBERS:
+        x = some(source, WIDE)
+        if source in FLOATS and to not in FLOATS:  # a float that doesn't fit has no answer
+            high = min(np.iinfo(to).max, 2**40)
+            x = np.random.default_rng(0).uniform(-high if to in SIGNED else 0, high, WIDE).astype(source)
+        xs.append(x)
+    places = (tuple(address(array) for array in arrays) for arrays in (xs, outs))
+    change_all(*places, np.dtype(source).type(0), tuple(np.dtype(to).type(0) for to in NUMBERS))
     with np.errstate(over="ignore"):
-        np.testing.assert_array_equal(out, x.astype(to))
+        for x, out, to in zip(xs, outs, NUMBERS, strict=True):
+            np.testing.assert_array_equal(out, x.astype(to), err_msg=to)
 
 
 def test_convert_to_float32_rounds_to_nearest_even():

@@ -266,8 +266,10 @@ def test_from_rules_refuses_what_is_no_scale():
 # ---- toy_trace ----
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int16"])
-@pytest.mark.parametrize("shape", [(0,), (1,), (700,), (40000,), (30, 5)])
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [*itertools.product([(0,), (1,), (700,), (40000,)], ["float32", "float64", "int64"]), ((30, 5), "int16")],
+)
 def test_toy_trace_is_toy_scan(dtype, shape):
     size = math.prod(shape)
     x1, x2, x3 = (part.reshape(shape) for part in rules(size))
@@ -283,7 +285,7 @@ def test_toy_trace_is_toy_scan(dtype, shape):
     words = np.array(["reset", "keep", "add"])
     np.testing.assert_array_equal(trace.rule, words[x2 + 1])
     np.testing.assert_array_equal(trace.emit, np.where(x3 == 1, "output", "silent"))
-    if x1.ndim == 1 and dtype != "int16":
+    if dtype == "float64":
         rows = fc.toy_trace(np.stack([x1, x2, x3], axis=-1).astype(dtype), state=state)
         for got, want in zip(rows, trace, strict=True):
             np.testing.assert_array_equal(got, want)
@@ -377,9 +379,8 @@ LABELS = {
 
 def texts_apart(figure):
     """No text of the figure covers another; returns the texts."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    renderer = canvas.get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()  # half the time, and what has no place is set all the same
     texts = list(figure.texts)
     boxes = [(legend.get_window_extent(renderer), "legend") for legend in figure.legends]
     for ax in figure.axes:
@@ -430,8 +431,8 @@ def test_plot(row, H, column, labels):
         assert [text.get_text() for text in legend.get_texts()] == [f"unit {k}" for k in range(H)]
 
 
-@pytest.mark.parametrize(("column", "T"), [*enumerate([1, 7, 13, 40, 61])])
-@pytest.mark.parametrize(("row", "labels"), [*enumerate(LABELS)])
+@pytest.mark.parametrize(("column", "T"), [*enumerate([1, 7, 13, 61])])
+@pytest.mark.parametrize(("row", "labels"), [*enumerate(["words", "long", "dates", "signs"])])  # none: the tests beside
 def test_labels_never_overlap(row, labels, column, T):
     """As on a chessboard, since to draw takes half a second: one plot at white squares, the other at black ones."""
     trace = fc.LSTM(3, 2, seed=1).trace(normal((T, 3))) if (row + column) % 2 else fc.toy_trace(*rules(T))
@@ -472,7 +473,8 @@ def test_plots_of_unusual_values(tmp_path):
         (20, {"proj_size": 2}),
     ):
         figure = fc.LSTM(3, H, seed=1, **options).trace(x).plot()
-        figure.savefig(tmp_path / "x.png")
+        if "activations" in options:  # nan and infinity are painted, too
+            figure.savefig(tmp_path / "x.png", dpi=40)
         texts_apart(figure)
 
 

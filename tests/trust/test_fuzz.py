@@ -26,7 +26,7 @@ def limit():
         yield
 
 
-def fuzzed(test, few=300):
+def fuzzed(test, few=200):
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
     return seed(draws.SEED)(settings(max_examples=draws.examples(few), suppress_health_check=slow)(test))
 
@@ -328,7 +328,7 @@ def test_lstm(data):
 CELLS = [fc.LSTMCell(3, 5, seed=0), fc.LSTMCell(2, 17, proj_size=3, seed=1)]
 
 
-@partial(fuzzed, few=150)  # each of other types fails to compile, for a twentieth of a second
+@partial(fuzzed, few=100)  # each of other types fails to compile, for a twentieth of a second
 @given(st.data())
 def test_cell(data):
     draw = data.draw

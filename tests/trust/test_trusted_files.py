@@ -15,7 +15,7 @@ from fastcell.__main__ import main
 from tests.helpers import commands, draws
 from tests.helpers.commands import scan, write
 
-DRAWS = draws.examples(100)
+DRAWS = draws.examples(60)
 
 
 def damaged(data, rng):
