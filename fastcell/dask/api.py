@@ -121,9 +121,10 @@ def toy_scan(
         streams = _streams(keys, num_keys, _count(state), arrays[0].shape[0], "the time axis")
     state, start = _start(state, arrays[0].shape[1:], streams)
     _nulls.checked(nulls)
+    strict = _checks.flag("strict", strict)
     meta = scans.toy_scan(*_empty(arrays), state=start, fill=fill, strict=strict, low=low, high=high)
     plain = low is None and high is None
-    cell = Toy(fill, bool(strict), nulls) if plain else Bounded(fill, bool(strict), nulls, low, high)
+    cell = Toy(fill, strict, nulls) if plain else Bounded(fill, strict, nulls, low, high)
     if streams is None:
         return scan_graph("toy-scan", cell, arrays, state, meta)
     return keyed_graph("toy-scan", cell, arrays, streams, state, meta)

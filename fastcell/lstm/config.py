@@ -150,7 +150,7 @@ class Config:
     def draw(self, seed: int | None) -> dict[str, Array]:
         """Weights, uniform in +-1/sqrt(H)."""
         try:
-            number = None if seed is None else operator.index(seed)  # NumPy takes sequences, too, as long as they are
+            number = None if seed is None else operator.index(seed)  # NumPy would read a sequence to its end
             random, bound = np.random.default_rng(number), 1 / math.sqrt(max(self.hidden_size, 1))
         except (TypeError, ValueError) as error:
             raise type(error)(f"seed must be an integer of 0 or more, or None, got {seed!r}") from None

@@ -10,7 +10,7 @@ from numba.np.numpy_support import from_dtype
 from fastcell._jit import helper, inline, overloaded
 from fastcell.lstm.arithmetic import of_kind
 from fastcell.lstm.layout import GROUP, TILE, VECTOR
-from fastcell.lstm.tile import AHEAD, MatrixTile, Tile
+from fastcell.lstm.tile import AHEAD, ASKED, FAR, LINE, TURN, MatrixTile, Tile
 from fastcell.simd import matrix
 from fastcell.simd.vector import INT64, _element, load_scalar
 
@@ -172,7 +172,7 @@ def _multiply_matrix(typingctx, kind, start, to, group, x, part, rows, vectors, 
     """`multiply_add` for up to 16 rows, whose operands lie as far apart as x says, and 4 or 1 vectors.
 
     part: the first of the values that it is for, and how many. whole: literally 0 for rows that are left over;
-    vectors: a literal, too.
+    vectors: a literal, too. ahead: what `MatrixTile.ask` takes.
     """
 
     def codegen(context, builder, sig, args):
@@ -200,16 +200,16 @@ def _by_matrix(kind, start, to, groups, last, weights, rows, count, unit):
     if not alone:
         count, groups = count // whole * whole, groups if last == 4 else groups - 1
     part = _part(kind)
-    lines = (32 * whole + count - 1) // count if count > whole and weights[2] >= 384 else np.int64(0)
+    lines = (ASKED * whole + count - 1) // count if count > whole and weights[2] >= FAR else np.int64(0)
     g, first = 0, 0
     while g < groups:
         group = weights[0] + g * weights[1]
         vectors = last if alone and g + 1 == groups else 4
         values = first, min(weights[2] - first, part)
         source, source_row = start if first == 0 else to
-        size, next_part = abs(weights[1]), first + part
-        soon = group + (weights[1] if next_part >= weights[2] else size * next_part // weights[2])
-        turns = (size * values[1] // weights[2] + 4095) // 4096
+        size, after = abs(weights[1]), first + part
+        soon = group + (weights[1] if after >= weights[2] else size * after // weights[2])
+        share = (size * values[1] // weights[2] + TURN - 1) // TURN * 2 * LINE * lines  # bytes that 16 rows ask for
         row = 0
         while row < count:
             here = ((source + g * GROUP + row * source_row, source_row), (to[0] + g * GROUP + row * to[1], to[1]))
@@ -224,7 +224,7 @@ def _by_matrix(kind, start, to, groups, last, weights, rows, count, unit):
                     else:
                         _multiply_matrix(kind, one[0], one[1], group + v, x_here, values, left, 1, 0, (soon, lines))
             row += whole
-            soon += turns * 128 * lines
+            soon += share
         first += part
         if first >= weights[2]:
             g, first = g + 1, 0
@@ -254,11 +254,11 @@ def _by_vectors(kind, start, to, groups, last, weights, rows, count):
                 last,
             )  # fmt: skip
             row += tall
-    tiles = (count + TILE - 1) // TILE
-    small = count // max(tiles, 1)
+    tiles = max((count + TILE - 1) // TILE, 1)
+    small = count // tiles
     large = count - small * tiles  # so many tiles have one row more
-    share = abs(weights[1]) // max(tiles, 1)  # of the next group's weights that a tile asks for
-    asked = np.int64((GROUP + tiles - 1) // max(tiles, 1))
+    share = abs(weights[1]) // tiles  # of the next group's weights that a tile asks for
+    asked = np.int64((GROUP + tiles - 1) // tiles)
     while g < groups:
         at, row = g * GROUP, 0
         soon = weights[0] + ((g + 1) * weights[1] if tiles > 1 else g * weights[1] + AHEAD)

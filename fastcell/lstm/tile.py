@@ -15,8 +15,14 @@ from fastcell.simd.vector import VectorType, _call, _llvm, _pointer, _prefetch, 
 WORD = ir.IntType(64)
 AHEAD = 4096
 """Bytes ahead of which a group's lone tile asks for weights: a CPU does so by itself up to the end of a page alone."""
-_LINE = 64
+LINE = 64
 """Bytes of a cache line."""
+TURN = matrix.ROWS * GROUP
+"""Bytes of weights that the matrix unit reads in a turn."""
+ASKED = TURN // LINE // 2
+"""Lines of the next weights that all rows together ask for at a time, twice a turn; each 16 rows for their share."""
+FAR = 384
+"""Values of a row from which a layer's weights are too many for the second cache, so that it pays to ask for them."""
 
 
 class Tile:
@@ -93,7 +99,7 @@ class Tile:
         A tile alone would ask for more at once than a CPU waits for, and hold up what it reads itself. Of fewer rows
         than three, and of a lone tile of three, reading is what binds.
         """
-        if self.ahead is None or len(self.rows) < 3 or GROUP < 2 * _LINE:
+        if self.ahead is None or len(self.rows) < 3 or GROUP < 2 * LINE:
             return
         builder, (ahead, size) = self.builder, self.ahead
         at = builder.add(ahead, builder.mul(k, size))
@@ -101,7 +107,7 @@ class Tile:
         if len(self.rows) == 3:
             return
         with builder.if_then(builder.icmp_signed("==", size, self.constant(GROUP)), likely=False):  # a lone tile
-            for line in range(_LINE, GROUP, _LINE):
+            for line in range(LINE, GROUP, LINE):
                 _prefetch(builder, self.plus(at, line), 3)
 
     def load(self, at: Any, kind: ir.Type, align: int = 4) -> Any:
@@ -177,13 +183,16 @@ class MatrixTile:
         return self.builder.ptrtoint(_stack(self.builder, size), WORD)
 
     def ask(self, turn: Any, v: int) -> None:
-        """Ask for weights that are wanted soon, before vector v's products of a turn."""
+        """Ask for weights that are wanted soon, before the products of every other vector in a turn.
+
+        ahead: the address of the first, and how many lines at a time.
+        """
         if self.vectors < 4 or v % 2:
             return
         ahead, lines = self.ahead
         first = self.builder.mul(self.plus(self.constant(v // 2), turn, 2), lines)
         with self.loop(lines) as line:
-            at = self.plus(ahead, self.builder.add(first, line), _LINE)
+            at = self.plus(ahead, self.builder.add(first, line), LINE)
             _prefetch(self.builder, at, 2)
 
     def read_sums(self, v: int, at: Any, stride: Any) -> None:

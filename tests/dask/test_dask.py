@@ -474,6 +474,12 @@ def test_no_task_starts_threads_of_its_own(monkeypatch):
     fc.dask.lstm(fc.LSTM(4, 128), wide)[0].compute()
 
 
+def test_strict_is_true_or_false():
+    x = da.ones(4, chunks=2)
+    with pytest.raises(ValueError, match="strict must be True or False, got array"):
+        fc.dask.toy_scan(x, x, x, strict=np.array([1, 2]))
+
+
 def test_query_planning_is_refused():
     code = "import dask; dask.config.set({'array.query-planning': True})\nimport dask.array as da, fastcell as fc\n"
     run = python("-c", f"{code}fc.dask.toy_scan(*[da.ones(3, chunks=1)] * 3)")
@@ -586,13 +592,12 @@ def _slow(array, seconds=0.02):
 @pytest.mark.kills
 def test_two_workers_give_the_same_answer_even_when_one_is_killed(client):
     x1, x2, x3 = problems.toy((80, 6), "float32")
-    gates = problems.gates((80, 6), "float32")
     x = np.random.default_rng(0).standard_normal((20, 6, 3), dtype=np.float32)
     lstm = fc.LSTM(3, 5, seed=0)
 
     def graph(slow):
-        arrays = [slow(array) for array in lazy(x1, x2, x3, *gates, chunks=(10, 3))]
-        scans = fc.dask.toy_scan(*arrays[:3]), fc.dask.gated_scan(*arrays[3:])
+        arrays = [slow(array) for array in lazy(x1, x2, x3, chunks=(10, 3))]
+        scans = fc.dask.toy_scan(*arrays), fc.dask.gated_scan(arrays[0], 0.5, *arrays[2:], arrays[2])
         y, pair = fc.dask.lstm(lstm, slow(da.from_array(x, chunks=(5, 3, 3))))
         return [*scans[0], *scans[1], y, *pair]
 
@@ -604,9 +609,9 @@ def test_two_workers_give_the_same_answer_even_when_one_is_killed(client):
     os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
     found = [future.result(timeout=200) for future in futures]
     expected.agree(found[:2], fc.toy_scan(x1, x2, x3))
-    wanted = fc.gated_scan(*gates)
-    np.testing.assert_allclose(found[2], wanted.y, rtol=1e-6, atol=1e-12)
-    np.testing.assert_allclose(found[3], wanted.state, rtol=1e-11, atol=1e-12)
+    wanted = fc.gated_scan(x1, 0.5, x3, x3)
+    np.testing.assert_allclose(found[2], wanted.y, rtol=1e-6)
+    np.testing.assert_allclose(found[3], wanted.state, rtol=1e-12)
     for got, want in zip(found[4:], (lstm(x)[0], *lstm(x)[1]), strict=True):
         np.testing.assert_array_equal(got, want)
     for got, want in zip(found, here, strict=True):
