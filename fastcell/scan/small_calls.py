@@ -1,6 +1,8 @@
 """Small calls: what can be told without looking at values is checked here, and compiled code is entered once.
 
-Whatever is unusual, or wrong, is left to the way of large arrays, which names it.
+Whatever is unusual, or wrong, is left to the way of large arrays, which names it. Kernels are compiled for the types of
+accumulators, float32 and int8 rules: a small array of another type is copied to one of them, which takes a microsecond
+where a kernel of its own would take a second to compile.
 """
 
 import math
@@ -17,8 +19,12 @@ SMALL = 1 << 14  # steps times columns up to which one entry into compiled code 
 _MEMORIES = 1 << 14  # that keys without a state may ask for
 _FLOAT, _INTEGER = np.dtype(np.float64), np.dtype(np.int64)
 _ACCUMULATORS = {np.dtype(kind): _FLOAT if kind in "fd" else _INTEGER for kind in "fd?bhilBHI"}
+_COMPILED = {kind: np.dtype(np.float32) if kind.char == "f" else to for kind, to in _ACCUMULATORS.items()}
+"""The types that values, gates and keys are read as."""
 _SIGNED = {np.dtype(kind): np.dtype(kind.lower()) for kind in "fd?bhilBHIL"}
-"""What rules are read as: those without a sign as those with one, of which none may be below 0 then."""
+"""What rules are taken for: those without a sign for those with one, of which none may be below 0 then."""
+_RULES = {kind: np.dtype(np.int8) if kind.char in "?b" else _ACCUMULATORS[kind] for kind in _SIGNED.values()}
+"""What these are read as."""
 _KEYS = frozenset(map(np.dtype, "bhilBHI"))
 _IN_REGISTERS = tuple(map(np.dtype, "fbb")) if VECTOR_BITS == 512 else None  # the types that `toy_eights` is for
 _ALIKE = {rule: {axes: np.full((1,) * axes, rule, np.int8) for axes in (1, 2)} for rule in (-1, 0, 1, 2)}
@@ -46,14 +52,17 @@ def small_toy(
     ends = _checks.bounds(low, high, accumulator)
     bounds = None if ends is None else (ends[0].item(), ends[1].item())
     a = _memories(state, keys, x1.shape, accumulator)
-    values = x1 if x1.ndim < 3 else _as_matrix(x1)
-    y = np.empty_like(values, dtype) if out is None else _output(out, values, dtype, (x1, x2, x3, keys), state)
-    if a is None or y is None:
+    if a is None:
+        return None
+    values, codes = _read_as(_COMPILED, x1), keys if keys is None else _read_as(_COMPILED, keys)
+    given, read = (x1, x2, x3, keys), (values, rules, emits, codes)
+    y = np.empty_like(values, dtype) if out is None else _output(out, dtype, given, read, state)
+    if y is None:
         return None
     alone = keys is None and bounds is None
     in_registers = True if alone and (x1.dtype, rules.dtype, emits.dtype) == _IN_REGISTERS else None
     memories, lowest = a if a.ndim < 3 else _as_matrix(a), 0 if type(x2) is np.ndarray and x2.dtype.kind == "u" else -1
-    if not small_kernels.small_toy(values, rules, emits, y, memories, keys, fill, bounds, lowest, in_registers):
+    if not small_kernels.small_toy(values, rules, emits, y, memories, codes, fill, bounds, lowest, in_registers):
         return None
     return y if out is None and y.ndim == x1.ndim else _finished(y, out, x1), a[0] if keys is None else a
 
@@ -82,11 +91,14 @@ def small_gated(
     if any(gate is None for gate in gates):
         return None
     a = _memories(state, keys, x.shape, accumulator)
-    values = x if x.ndim < 3 else _as_matrix(x)
-    y = np.empty_like(values, dtype) if out is None else _output(out, values, dtype, (x, f, i, o, keys), state)
-    if a is None or y is None:
+    if a is None:
         return None
-    if not small_kernels.small_gated(values, *gates, y, a if a.ndim < 3 else _as_matrix(a), keys):
+    values, codes = _read_as(_COMPILED, x), keys if keys is None else _read_as(_COMPILED, keys)
+    given, read = (x, f, i, o, keys), (values, *gates, codes)
+    y = np.empty_like(values, dtype) if out is None else _output(out, dtype, given, read, state)
+    if y is None:
+        return None
+    if not small_kernels.small_gated(values, *gates, y, a if a.ndim < 3 else _as_matrix(a), codes):
         return None
     return y if out is None and y.ndim == x.ndim else _finished(y, out, x), a[0] if keys is None else a
 
@@ -114,40 +126,52 @@ def _rules(given: Any, x1: Array) -> Array | None:
     signed = _SIGNED.get(given.dtype)
     if signed is None or given.shape != x1.shape or not given.flags.aligned:
         return None
-    rules = given if x1.ndim < 3 else _as_matrix(given)
-    return rules if signed == given.dtype else rules.view(signed)
+    return _read_as(_RULES, given if signed == given.dtype else given.view(signed))
+
+
+def _read_as(kinds: dict[np.dtype[Any], np.dtype[Any]], array: Array) -> Array:
+    """As a matrix of a type that kernels are compiled for."""
+    matrix, kind = array if array.ndim < 3 else _as_matrix(array), kinds[array.dtype]
+    return matrix if kind == array.dtype else matrix.astype(kind)
 
 
 def _gate(gate: Array, x: tuple[int, ...]) -> Array | None:
     """A gate of x's shape, or one value in place of an axis's, which is how kernels take those of matrices."""
     if gate.shape == x:
-        return gate if gate.ndim < 3 else _as_matrix(gate)
+        return _read_as(_COMPILED, gate)
     if not gate.ndim:
-        return gate.reshape(1)
-    if len(x) > 2:
+        gate = gate.reshape(1)
+    elif len(x) > 2:
         try:
-            return _as_matrix(np.broadcast_to(gate, x))
+            gate = np.broadcast_to(gate, x)
         except ValueError:
             return None
-    if gate.ndim < len(x):
-        gate = gate[None]
-    fits = gate.ndim == len(x) and all(n in (1, m) for n, m in zip(gate.shape, x, strict=True))
-    return gate if fits else None
+    else:
+        if gate.ndim < len(x):
+            gate = gate[None]
+        if gate.ndim != len(x) or any(n not in (1, m) for n, m in zip(gate.shape, x, strict=True)):
+            return None
+    return _read_as(_COMPILED, gate)
 
 
-def _output(out: Any, x: Array, dtype: np.dtype[Any], inputs: tuple[Any, ...], state: Any) -> Array | None:
+def _output(
+    out: Any, dtype: np.dtype[Any], given: tuple[Any, ...], read: tuple[Array | None, ...], state: Any
+) -> Array | None:
     """`out` itself, of which kernels see whether it shares memory with what they read, or what is copied there."""
-    shape = inputs[0].shape
+    shape = given[0].shape
     if not _is_usual(out, (dtype,)) or out.shape != shape or not out.flags.writeable:
         return None
     if state is not None and np.may_share_memory(out, state):
         return None
-    if dtype is not _INTEGER and x.ndim == len(shape):
-        return out  # type: ignore[no-any-return]
     # an integer that overflows is to leave `out` as it was, and the columns of more axes may be no axis of a matrix
-    if any(type(part) is np.ndarray and np.may_share_memory(out, part) for part in inputs):
+    copied = dtype is _INTEGER or len(shape) > 2
+    for part, matrix in zip(given, read, strict=True):
+        copied = copied or (part is not matrix and type(part) is np.ndarray)
+    if not copied:
+        return out  # type: ignore[no-any-return]
+    if any(type(part) is np.ndarray and np.may_share_memory(out, part) for part in given):
         return None
-    return np.empty_like(x, dtype)
+    return np.empty_like(read[0], dtype)
 
 
 def _finished(y: Array, out: Array | None, x: Array) -> Array:
