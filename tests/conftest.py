@@ -1,3 +1,4 @@
+import compileall
 import os
 import tracemalloc
 from types import SimpleNamespace
@@ -31,6 +32,8 @@ def pytest_collection_modifyitems(items):
 
 def pytest_sessionstart(session):
     """At the start, as a run that is killed has no end."""
+    if not hasattr(session.config, "workerinput"):  # once, for the many processes that tests start
+        compileall.compile_dir(processes.PACKAGE, quiet=2)
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if draws.LONG and reporter is not None:
         reporter.write_line(f"FASTCELL_SEED={draws.SEED} repeats this run's draws")

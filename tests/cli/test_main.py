@@ -50,12 +50,25 @@ def test_the_wettest_spells():
         assert actual[1:] == spell[1:]
 
 
-def test_verify(capsys, monkeypatch):
+@pytest.mark.slow
+def test_verify_takes_every_kernel(capsys):
     assert main(["verify"]) == 0
     assert "all kernels agree" in capsys.readouterr().out
-    monkeypatch.setattr("fastcell.oracle._int64", lambda number: number + 1)
+
+
+def test_verify(capsys, monkeypatch):
     name, case = next(iter(_verify._cases().items()))
     monkeypatch.setattr(_verify, "_cases", lambda: {name: case})
+    monkeypatch.setattr(_verify, "_STEP", {"float32": 3e-6})
+    assert main(["verify"]) == 0
+    shown = capsys.readouterr().out
+    assert "all kernels agree" in shown
+    assert [line.partition("  ")[0] for line in shown.splitlines()[1:-1]] == [
+        name,
+        "LSTM float32",
+        "LSTM float32, special",
+    ]
+    monkeypatch.setattr("fastcell.oracle._int64", lambda number: number + 1)
     monkeypatch.setattr(_verify, "_lstms", lambda: iter(()))
     assert main(["verify"]) == 1
     assert "MISMATCH" in capsys.readouterr().out

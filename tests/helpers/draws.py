@@ -1,11 +1,14 @@
-"""How many draws the tests on random arguments and damaged files make, and from which seed.
+"""How many draws the tests on random arguments and damaged files make, and from which seed; which mutants run.
 
 A run with FASTCELL_EXAMPLES, which says how many, draws anew each time and says its FASTCELL_SEED; a run that is given
 that one draws the same again. A run with neither draws the same each time.
+
+FASTCELL_SHARE=1/3 leaves a slow run every third mutant, from the second on.
 """
 
 import os
 import secrets
+from collections.abc import Iterable
 
 LONG = "FASTCELL_EXAMPLES" in os.environ
 if LONG:  # in the environment, so that a run's other processes take it over
@@ -16,3 +19,9 @@ SEED = int(os.environ.get("FASTCELL_SEED", "0"))
 def examples(few: int) -> int:
     """How many draws to make, `few` in a quick run."""
     return int(os.environ.get("FASTCELL_EXAMPLES", few))
+
+
+def share(cases: Iterable[str]) -> list[str]:
+    """Those of a slow run's cases that FASTCELL_SHARE leaves it."""
+    first, every = map(int, os.environ.get("FASTCELL_SHARE", "0/1").split("/"))
+    return list(cases)[first::every]

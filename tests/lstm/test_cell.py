@@ -12,7 +12,7 @@ import pytest
 import fastcell as fc
 from fastcell.lstm.cell_kernels import STACK
 from fastcell.lstm.layout import LAYER
-from tests.helpers.cells import OPTIONS, states, through, whole
+from tests.helpers.cells import OPTIONS, is_compiled, states, through, whole
 from tests.helpers.lstms import normal
 
 
@@ -32,8 +32,7 @@ def test_steps_are_a_sequence_bit_for_bit(option, dtype, H, rows):
         anew = cell(x[t], anew)
         np.testing.assert_array_equal(by_python[0], y[t])
     answers = [by_python, anew]
-    plain = cell.params.special is None
-    if (len(rows) == 1) == (plain == (dtype == "float64")):  # compiled for every two of dtype, axes and plain or not
+    if is_compiled(cell, x):
         through(cell.params, x, *compiled)
         answers.append(compiled)
     for got in answers:
