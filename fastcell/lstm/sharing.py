@@ -62,7 +62,7 @@ def is_large(layers: list[Layer], steps: int) -> tuple[bool, bool]:
 
 def plan(layers: list[Layer], threads: int | None, rows: int, steps: int) -> Plan:
     """For so many rows, and steps of all rows together."""
-    if threads == 1 and type(threads) is int:
+    if type(threads) is int and threads == 1:
         return ALONE
     by_rows, by_units = is_large(layers, steps)
     if threads is None and not (by_rows or by_units):

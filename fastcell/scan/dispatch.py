@@ -142,7 +142,7 @@ class Run:
     def _matrix(self, array: Array) -> Array:
         if len(self.axes) < 2:
             return array if self.axes else array[:, None]
-        once = array[: min(len(array), 1)] if array.strides[0] == 0 else array  # the same at each step: copied once
+        once = array[:1] if array.strides[0] == 0 and len(array) > 1 else array  # the same at each step: copied once
         matrix = once.transpose(0, *self.axes).reshape(len(once), self.columns)
         return matrix if once is array else np.broadcast_to(matrix, (len(array), self.columns))
 

@@ -242,6 +242,7 @@ H0 = np.zeros((1, 2, 5), np.float32)
             lambda: ok(X, out=np.zeros((4, 2, 4), np.float32)),
         ),
         (ValueError, "threads must be at least 1, got 0", lambda: ok(X, threads=0)),
+        (TypeError, "threads must be an integer or None, got ndarray", lambda: ok(X, threads=np.array([1, 2]))),
         (ValueError, "hidden_size must be at least 0, got -1", lambda: fc.LSTM(3, -1)),
         (TypeError, "input_size must be an integer, got float", lambda: fc.LSTM(3.0, 2)),
         (ValueError, "num_layers must be at least 1, got 0", lambda: fc.LSTM(3, 2, 0)),

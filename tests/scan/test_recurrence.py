@@ -230,6 +230,21 @@ def test_toy_step():
     assert fc.toy_step(3, 2, 1, 0) == (5, 0)
 
 
+@pytest.mark.usefixtures("large_calls")
+@pytest.mark.parametrize("keys", [None, np.zeros(300, int)], ids=["", "keys"])
+@pytest.mark.parametrize("scan", [fc.toy_scan, fc.gated_scan])
+def test_one_column_on_more_axes_has_a_state(scan, keys):
+    x1, x2, x3 = problems.toy((300,), "int64")
+    gates = (x2, x3) if scan is fc.toy_scan else (x2 > 0, x3, x3)
+    state = np.array(7) if keys is None else np.array([7])
+    line = scan(x1, *gates, state=state, keys=keys)
+    cube = scan(*(array[:, None, None] for array in (x1, *gates)), state=state[..., None, None], keys=keys)
+    np.testing.assert_array_equal(cube.y[:, 0, 0], line.y)
+    np.testing.assert_array_equal(cube.state[..., 0, 0], line.state)
+    assert (cube.y.shape, cube.state.shape) == ((300, 1, 1), (*state.shape, 1, 1))
+    assert cube.state.dtype == line.state.dtype == np.int64
+
+
 # The largest sizes take every path of a kernel: whole vectors, a tail, blocks, segments.
 _shapes = st.one_of(st.tuples(st.integers(0, 1500)), st.tuples(st.integers(0, 40), st.integers(0, 40)))
 _orders = st.sampled_from("CF")
