@@ -21,9 +21,11 @@ def toy(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True, low=None, h
 def gated(x, f, i, o, *, state=None, keys=None):
     """`fc.gated_scan` by the oracle, gates broadcast."""
     arrays = [np.asarray(array) for array in (x, f, i, o)]
-    floats = [array.dtype for array in arrays if array.dtype.kind == "f"]
-    memory = np.dtype(np.float64 if floats else np.int64)
-    dtype = np.result_type(*floats) if floats and arrays[0].dtype.kind == "f" else memory
+    memory = np.dtype(np.float64 if any(array.dtype.kind == "f" for array in arrays) else np.int64)
+    # as NumPy promotes, to which Python's own numbers say nothing
+    strong = [array.dtype for array, part in zip(arrays, (x, f, i, o), strict=True) if type(part) is not float]
+    floats = [dtype for dtype in strong if dtype.kind == "f"]
+    dtype = np.result_type(*floats) if arrays[0].dtype.kind == "f" else memory
     values = [np.broadcast_to(array, np.shape(x)).astype(memory) for array in arrays]
     return _scan(fc.oracle.gated_scan, values, dtype.newbyteorder("="), memory, state, keys, {})
 
