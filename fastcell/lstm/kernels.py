@@ -23,7 +23,7 @@ from fastcell.lstm.meeting import (
     members,
     members_of,
     settle,
-    steps_at_most,
+    steps_of_next,
     task_of,
     wait_for_call,
     x_row,
@@ -158,7 +158,7 @@ def lstm_layer(layer, special, call, begin, last, block, stretch, kind, meeting)
             many, active = members(meeting), _active(call, first, count, s)
             room, end = own, min(s + max(stretch // count, 1), longest)
             if many > 1:
-                room, end = hall_rooms(meeting, size, block, rank, kind), min(s + steps_at_most(meeting), longest)
+                room, end = hall_rooms(meeting, size, block, rank, kind), min(s + steps_of_next(meeting), longest)
                 _copy_states(size, own, room, block, kind)
                 _reset(layer, call, size, room, first, active, s, kind)
             filled, end = _gather(layer, call, size, room, first, active, s, end, kind, NONE if many == 1 else meeting)

@@ -41,9 +41,9 @@ are told; the leader's own."""
 _FLAGS = 4 * _LINE
 _CLOSED = 1 << 32  # of the door
 _NUMBER = 8  # bits of the members in a call
-_STEPS, _SEATS, _PATIENCE, _MEETINGS, VOID, SHARED = (LOG + 8 * k for k in range(6))
+_STEPS, _SEATS, _PATIENCE, _MEETINGS, VOID, SHARED, _FIRST, NEXT = (LOG + 8 * k for k in range(8))
 """Steps of a stretch at most, members at most, turns the leader waits; steps that were met for, stretches that were
-void and those that were not."""
+void and those that were not; steps of a first stretch, and of the next."""
 _PAUSES, _YIELDS = 400, 4000  # turns that a member waits: the first take some 20 microseconds, then others may run
 _NOTHING = np.int64(0)
 
@@ -68,15 +68,19 @@ class Share(NamedTuple):
 # ---- the hall --------------------------------------------------------------------------------------
 
 
-def open_hall(layers: Sequence[Sizes], block: int, steps: int, seats: int, itemsize: int, patience: int) -> Array:
-    """Memory for meetings of so many members over stretches of so many steps of a block of rows."""
-    most = 0
+def open_hall(
+    layers: Sequence[Sizes], block: int, steps: tuple[int, int], seats: int, itemsize: int, patience: int
+) -> Array:
+    """Memory for meetings of so many members over stretches of a block of rows: so many steps at first, and at most."""
+    first, most = steps
+    room = 0
     for size in layers:
         x_row = size.x_operand or round_up(size.inputs * itemsize, 64)
-        shared = steps * block * (x_row + size.gate_row + 8) + block * (2 * size.h_row + size.c_row) + 8 * steps
-        most = max(most, shared + seats * (block * (size.h_operand + 8) + _LINE))
-    hall = layout.aligned(_FLAGS + seats * _LINE + most + 8 * 64)
-    words(hall)[[at // 8 for at in (_STEPS, _SEATS, _PATIENCE)]] = steps, seats, patience
+        shared = most * block * (x_row + size.gate_row + 8) + block * (2 * size.h_row + size.c_row) + 8 * most
+        room = max(room, shared + seats * (block * (size.h_operand + 8) + _LINE))
+    hall = layout.aligned(_FLAGS + seats * _LINE + room + 8 * 64)
+    log = {_STEPS: most, _SEATS: seats, _PATIENCE: patience, _FIRST: first, NEXT: first}
+    words(hall)[[at // 8 for at in log]] = list(log.values())
     return hall
 
 
@@ -119,9 +123,9 @@ def _log(meeting, at):
 
 
 @inline
-def steps_at_most(meeting):
-    """Steps of a stretch."""
-    return _log(meeting, _STEPS)
+def steps_of_next(meeting):
+    """Steps of the next stretch."""
+    return _log(meeting, NEXT)
 
 
 @inline
@@ -161,9 +165,11 @@ def call_members(meeting, count, layer, s, end, active, filled):
 
 @inline
 def settle(meeting, void):
-    """Close the door after a stretch that was void; keep count."""
+    """Close the door after a stretch that was void; keep count. While all come in time stretches grow."""
     if void:
         atomic_or(meeting + DOOR, _CLOSED)
+    longer = min(2 * _log(meeting, NEXT), _log(meeting, _STEPS))
+    store_scalar(meeting + NEXT, _log(meeting, _FIRST) if void else longer)
     at = meeting + (VOID if void else SHARED)
     store_scalar(at, load_scalar(at, INT64) + 1)
 

@@ -16,7 +16,8 @@ from fastcell.simd.vector import address
 _ROWS = 1 << 22  # multiplications by x from which rows go to several threads
 _UNITS = 1 << 25  # bytes of weights that all steps multiply by, from which units do
 _MEETING, _MEET = 1.15, 1 << 16  # what meetings cost: a part of the work, and for each thread bytes it might multiply
-_STRETCH, _STEPS = 24, 6  # rows and steps of a stretch, steps at most
+_STRETCH, _STEPS = 24, 6  # rows of a stretch at most, steps of a first one
+_CACHED = 1 << 21  # bytes of weights that stay in a thread's cache from stretch to stretch
 _SPEED = 8000  # bytes of float32 weights that are multiplied while a leader looks twice: in each precision it waits
 _LOOKS = 1200  # this often for others, and as often as half of a share of the stretch takes
 _SOON, _LATE = 1e-4, 1e-2  # seconds after which a thread that was let go comes again
@@ -97,13 +98,24 @@ def _cheapest(plain: Plan, rows: int, groups: int, weights: int, most: int, aske
     return best
 
 
+def stretches(block: int, weights: int) -> tuple[int, int]:
+    """Steps of a first stretch of so many rows, and of the longest, while all come in time.
+
+    A stretch reads x's weights once for all its steps: where a share of the weights is larger than the cache, long
+    ones gain more than short ones, of which less is lost when somebody is late.
+    """
+    most = max(_STRETCH // block, 1)
+    first = min(most, _STEPS)
+    return first, most if weights > _CACHED else first
+
+
 def lead(layers: list[Layer], block: int, seats: int, run: Callable[[int], None]) -> None:
     """`run` with the address of a hall in which it meets such threads as come."""
     sizes, first = [layer.sizes for layer in layers], layers[0].params
-    steps = max(min(_STRETCH // block, _STEPS), 1)
     size = sizes[-1]
-    looks = _LOOKS + size.gate_row * (size.inputs + size.returned) * block * steps // (_SPEED * seats)
-    hall = meeting.open_hall(sizes, block, steps, seats, first.zero.itemsize, looks)
+    steps, most = stretches(block, first.block.nbytes // seats)
+    looks = _LOOKS + size.gate_row * (size.inputs + size.returned) * block * most // (_SPEED * seats)
+    hall = meeting.open_hall(sizes, block, (steps, most), seats, first.zero.itemsize, looks)
     words = meeting.words(hall)
     try:
         _threads.invite(partial(_join, layers, block, hall), seats - 1)

@@ -37,7 +37,7 @@ def _numbers(rules):
 def _scan(oracle, arrays, dtype, memory, state, keys, options):
     shape = arrays[0].shape
     inner = shape[1:]
-    streams = () if keys is None else (max(keys, default=-1) + 1 if state is None else len(state),)
+    streams = () if keys is None else (int(max(keys, default=-1)) + 1 if state is None else len(state),)
     start = np.zeros((*streams, *inner), memory) if state is None else np.array(state, memory)
     if 0 in shape:  # lists of no rows can't say how many columns they have
         return fc.Scan(np.zeros(shape, dtype), start)

@@ -17,8 +17,9 @@ def bits(answer):
 
 @contextmanager
 def plan(pieces, seats, steps=3, looks=10**9, wait=True, guest=None):
-    """Calls that ask for threads go by this plan, in stretches of so many steps. The leader looks so often for others.
+    """Calls that ask for threads go by this plan, in stretches of so many steps, and of up to four times as many.
 
+    looks: the leader looks so often for others.
     guest: called with the hall's words in place of a helper. Gives a list: of each meeting, how many stretches were
     void and how many were not.
     """
@@ -37,8 +38,7 @@ def plan(pieces, seats, steps=3, looks=10**9, wait=True, guest=None):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sharing, "plan", lambda *_: sharing.Plan(pieces, seats))
-        patch.setattr(sharing, "_STRETCH", 10**6)
-        patch.setattr(sharing, "_STEPS", steps)
+        patch.setattr(sharing, "stretches", lambda *_: (steps, 4 * steps))
         patch.setattr(sharing, "_LOOKS", looks)
         patch.setattr(sharing.luck, "learn", lambda void, shared: log.append((void, shared)))
         patch.setattr(_threads, "invite", asked)

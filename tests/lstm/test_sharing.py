@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import fastcell as fc
-from fastcell import _threads
+from fastcell import _jit, _threads
 from fastcell.lstm import meeting, sharing
+from fastcell.simd.vector import address
 from tests.helpers import meetings
 from tests.helpers.meetings import bits, normal
 
@@ -95,6 +96,29 @@ def test_one_that_stalls_is_let_go(looks):
         assert bits(LSTM(x, threads=2)) == wanted
     assert log == [(1, 0)]
     assert doors[0][0] == (1 << 32) + 1  # closed, and nobody has left
+
+
+def test_stretches_grow_while_all_come():
+    @_jit.kernel
+    def settle(hall, void):
+        meeting.settle(hall, void)
+
+    hall = meeting.open_hall([LSTM.packed[0].sizes], 1, (3, 10), 2, 4, 0)
+    at, words, steps = int(address(hall)), meeting.words(hall), []
+    for void in (False, False, False, True, False):
+        steps.append(int(words[meeting.NEXT // 8]))
+        assert words[meeting.DOOR // 8] == 0
+        settle(at, void)
+        if void:
+            words[meeting.DOOR // 8] -= 1 << 32  # closed, and opened again
+    assert [*steps, int(words[meeting.NEXT // 8])] == [3, 6, 10, 10, 3, 6]
+    assert [words[at // 8] for at in (meeting.VOID, meeting.SHARED)] == [1, 4]
+
+
+def test_how_long_stretches_are():
+    assert sharing.stretches(1, 1 << 20) == (6, 6)  # a share of the weights that a cache keeps
+    assert sharing.stretches(1, 1 << 22) == (6, 24)
+    assert sharing.stretches(8, 1 << 22) == (3, 3)
 
 
 def test_the_door_is_opened_again():
