@@ -17,14 +17,17 @@ from fastcell.scan import small_kernels
 
 SMALL = 1 << 14  # steps times columns up to which one entry into compiled code is faster than the fitting kernel
 _MEMORIES = 1 << 14  # that keys without a state may ask for
-_FLOAT, _INTEGER = np.dtype(np.float64), np.dtype(np.int64)
+_FLOAT, _INTEGER, _BYTE = np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.int8)
 _ACCUMULATORS = {np.dtype(kind): _FLOAT if kind in "fd" else _INTEGER for kind in "fd?bhilBHI"}
-_COMPILED = {kind: np.dtype(np.float32) if kind.char == "f" else to for kind, to in _ACCUMULATORS.items()}
-"""The types that values, gates and keys are read as."""
+_COPIED = {kind: to for kind, to in _ACCUMULATORS.items() if kind.char not in "fd" and kind != to}
+"""What kernels read other values, gates and keys as."""
 _SIGNED = {np.dtype(kind): np.dtype(kind.lower()) for kind in "fd?bhilBHIL"}
-"""What rules are taken for: those without a sign for those with one, of which none may be below 0 then."""
-_RULES = {kind: np.dtype(np.int8) if kind.char in "?b" else _ACCUMULATORS[kind] for kind in _SIGNED.values()}
-"""What these are read as."""
+_RULES = {
+    kind: None if kind in (_FLOAT, _INTEGER, _BYTE) else (signed, _BYTE if kind.char in "?B" else _ACCUMULATORS[signed])
+    for kind, signed in _SIGNED.items()
+}
+"""What rules are taken for and read as, None as they are: those without a sign for those with one, of which none may be
+below 0 then."""
 _KEYS = frozenset(map(np.dtype, "bhilBHI"))
 _IN_REGISTERS = tuple(map(np.dtype, "fbb")) if VECTOR_BITS == 512 else None  # the types that `toy_eights` is for
 _ALIKE = {rule: {axes: np.full((1,) * axes, rule, np.int8) for axes in (1, 2)} for rule in (-1, 0, 1, 2)}
@@ -54,9 +57,9 @@ def small_toy(
     a = _memories(state, keys, x1.shape, accumulator)
     if a is None:
         return None
-    values, codes = _read_as(_COMPILED, x1), keys if keys is None else _read_as(_COMPILED, keys)
-    given, read = (x1, x2, x3, keys), (values, rules, emits, codes)
-    y = np.empty_like(values, dtype) if out is None else _output(out, dtype, given, read, state)
+    values, codes = _copied(x1), keys if keys is None else _copied(keys)
+    read = values, rules, emits, codes
+    y = np.empty_like(values, dtype) if out is None else _output(out, dtype, (x1, x2, x3, keys), read, state)
     if y is None:
         return None
     alone = keys is None and bounds is None
@@ -93,9 +96,9 @@ def small_gated(
     a = _memories(state, keys, x.shape, accumulator)
     if a is None:
         return None
-    values, codes = _read_as(_COMPILED, x), keys if keys is None else _read_as(_COMPILED, keys)
-    given, read = (x, f, i, o, keys), (values, *gates, codes)
-    y = np.empty_like(values, dtype) if out is None else _output(out, dtype, given, read, state)
+    values, codes = _copied(x), keys if keys is None else _copied(keys)
+    read = values, *gates, codes
+    y = np.empty_like(values, dtype) if out is None else _output(out, dtype, (x, f, i, o, keys), read, state)
     if y is None:
         return None
     if not small_kernels.small_gated(values, *gates, y, a if a.ndim < 3 else _as_matrix(a), codes):
@@ -123,22 +126,22 @@ def _rules(given: Any, x1: Array) -> Array | None:
     if type(given) is not np.ndarray:
         alike = _ALIKE.get(given) if type(given) in (int, float, bool) else None
         return None if alike is None else alike[min(x1.ndim, 2)]
-    signed = _SIGNED.get(given.dtype)
-    if signed is None or given.shape != x1.shape or not given.flags.aligned:
+    if given.shape != x1.shape or given.dtype not in _RULES or not given.flags.aligned:
         return None
-    return _read_as(_RULES, given if signed == given.dtype else given.view(signed))
+    rules, kinds = given if given.ndim < 3 else _as_matrix(given), _RULES[given.dtype]
+    return rules if kinds is None else rules.view(kinds[0]).astype(kinds[1], copy=False)
 
 
-def _read_as(kinds: dict[np.dtype[Any], np.dtype[Any]], array: Array) -> Array:
-    """As a matrix of a type that kernels are compiled for."""
-    matrix, kind = array if array.ndim < 3 else _as_matrix(array), kinds[array.dtype]
-    return matrix if kind == array.dtype else matrix.astype(kind)
+def _copied(array: Array) -> Array:
+    """As a matrix of a type that kernels read."""
+    matrix = array if array.ndim < 3 else _as_matrix(array)
+    return matrix.astype(_COPIED[array.dtype]) if array.dtype in _COPIED else matrix
 
 
 def _gate(gate: Array, x: tuple[int, ...]) -> Array | None:
     """A gate of x's shape, or one value in place of an axis's, which is how kernels take those of matrices."""
     if gate.shape == x:
-        return _read_as(_COMPILED, gate)
+        return _copied(gate)
     if not gate.ndim:
         gate = gate.reshape(1)
     elif len(x) > 2:
@@ -151,7 +154,7 @@ def _gate(gate: Array, x: tuple[int, ...]) -> Array | None:
             gate = gate[None]
         if gate.ndim != len(x) or any(n not in (1, m) for n, m in zip(gate.shape, x, strict=True)):
             return None
-    return _read_as(_COMPILED, gate)
+    return _copied(gate)
 
 
 def _output(
@@ -166,12 +169,9 @@ def _output(
     # an integer that overflows is to leave `out` as it was, and the columns of more axes may be no axis of a matrix
     copied = dtype is _INTEGER or len(shape) > 2
     for part, matrix in zip(given, read, strict=True):
-        copied = copied or (part is not matrix and type(part) is np.ndarray)
-    if not copied:
-        return out  # type: ignore[no-any-return]
-    if any(type(part) is np.ndarray and np.may_share_memory(out, part) for part in given):
-        return None
-    return np.empty_like(read[0], dtype)
+        if (copied or part is not matrix) and type(part) is np.ndarray and np.may_share_memory(out, part):
+            return None
+    return np.empty_like(read[0], dtype) if copied else out
 
 
 def _finished(y: Array, out: Array | None, x: Array) -> Array:
