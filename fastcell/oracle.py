@@ -31,14 +31,15 @@ def toy_scan(x1, x2, x3, *, state=None, keys=None, fill=0.0, strict=True, low=No
 
     def step(a, row):
         value, control, emit = row
+        number = type(value + 0)  # True is counted
         if control in (-1, 2):
-            a = type(value)(0)
+            a = number(0)
         if control in (1, 2):
             a = a + value
         if low is not None and a < low:
-            a = low
+            a = number(low)
         if high is not None and a > high:
-            a = high
+            a = number(high)
         a = _int64(a)
         return a, a if emit == 1 else fill
 

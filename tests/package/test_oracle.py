@@ -85,6 +85,21 @@ def test_one_rule_for_all_steps():
     assert oracle.toy_scan([1, 2, 3], [1, 1, 2], 1) == oracle.toy_scan([1, 2, 3], [1, 1, 2], [1, 1, 1])
 
 
+@pytest.mark.parametrize(
+    ("values", "low", "high", "memories"),
+    [
+        ([0.0, 1.0], 2**70, None, [2.0**70] * 2),
+        ([0.5, 1.0], 0, 1, [0.5, 1.0]),
+        ([0, 9], 1.0, 3.0, [1, 3]),
+        ([True, True], 5, 6, [5, 6]),
+    ],
+)
+def test_bounds_are_numbers_as_values_are(values, low, high, memories):
+    y, state = oracle.toy_scan(values, [1, 1], [1, 1], low=low, high=high)
+    assert [*y, state] == [*memories, memories[-1]]
+    assert {*map(type, y), type(state)} == {type(memories[0])}
+
+
 def test_columns_are_separate():
     y, a = oracle.toy_scan([[1, 2], [3, 4]], [[1, 1], [1, -1]], [[1, 1], [1, 1]])
     assert (y, a) == ([[1, 2], [4, 0]], [4, 0])
