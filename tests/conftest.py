@@ -25,9 +25,12 @@ def large_calls():
         yield
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     for item in items:
         platforms.mark(item)
+    left_out = draws.left_out([item for item in items if item.get_closest_marker("slow")])
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_sessionstart(session):

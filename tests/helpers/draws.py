@@ -1,14 +1,17 @@
-"""How many draws the tests on random arguments and damaged files make, and from which seed; which mutants run.
+"""How many draws the tests on random arguments and damaged files make, and from which seed; which slow tests run.
 
 A run with FASTCELL_EXAMPLES, which says how many, draws anew each time and says its FASTCELL_SEED; a run that is given
 that one draws the same again. A run with neither draws the same each time.
 
-FASTCELL_SHARE=1/3 leaves a slow run every third mutant, from the second on.
+FASTCELL_SHARE=1/3 leaves a run every third slow test, from the second on.
 """
 
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 LONG = "FASTCELL_EXAMPLES" in os.environ
 if LONG:  # in the environment, so that a run's other processes take it over
@@ -21,7 +24,7 @@ def examples(few: int) -> int:
     return int(os.environ.get("FASTCELL_EXAMPLES", few))
 
 
-def share(cases: Iterable[str]) -> list[str]:
-    """Those of a slow run's cases that FASTCELL_SHARE leaves it."""
+def left_out(slow: Sequence[T]) -> set[T]:
+    """Those of the slow tests that are no part of this run's share."""
     first, every = map(int, os.environ.get("FASTCELL_SHARE", "0/1").split("/"))
-    return list(cases)[first::every]
+    return set(slow) - set(slow[first::every])

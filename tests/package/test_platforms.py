@@ -1,4 +1,4 @@
-"""Tests that need what only some platforms have say so by a mark, and are skipped elsewhere."""
+"""Tests that need what only some platforms have say so by a mark and are skipped elsewhere; slow ones run in shares."""
 
 import ast
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import platforms
+from tests.helpers import draws, platforms
 
 TESTS = Path(__file__).parents[1]
 # What a test says that forks or kills: names, attributes, and the name of a start method.
@@ -95,3 +95,13 @@ def test_text_has_an_encoding():
     files = [*(top / "fastcell").rglob("*.py"), *(top / "benchmarks").glob("*.py"), *TESTS.rglob("*.py")]
     missing = {str(file.relative_to(top)): [*without_encoding(file.read_text("utf-8"))] for file in files}
     assert {name: calls for name, calls in missing.items() if calls} == {}
+
+
+def test_every_slow_test_has_its_share(monkeypatch):
+    slow, shares = list("abcdefgh"), []
+    for share in ("0/3", "1/3", "2/3"):
+        monkeypatch.setenv("FASTCELL_SHARE", share)
+        shares.append(set(slow) - draws.left_out(slow))
+    assert shares == [set("adg"), set("beh"), set("cf")]
+    monkeypatch.delenv("FASTCELL_SHARE")
+    assert draws.left_out(slow) == set()

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.helpers import draws, processes
+from tests.helpers import processes
 
 for name in ("dask", "narwhals", "pyarrow"):
     pytest.importorskip(name, reason="what is broken needs it")
@@ -60,7 +60,7 @@ def test_each_changes_what_is_there():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", draws.share(MUTANTS))
+@pytest.mark.parametrize("name", MUTANTS)
 def test_the_room_s_tests_notice(name, tmp_path):
     mutant, package = MUTANTS[name], processes.copy_package(tmp_path)
     processes.replace(package / mutant.module, mutant.old, mutant.new)
