@@ -111,11 +111,11 @@ def stretches(block: int, weights: int) -> tuple[int, int]:
 
 def lead(layers: list[Layer], block: int, seats: int, run: Callable[[int], None]) -> None:
     """`run` with the address of a hall in which it meets such threads as come."""
-    sizes, first = [layer.sizes for layer in layers], layers[0].params
+    sizes, params = [layer.sizes for layer in layers], layers[-1].params
     size = sizes[-1]
-    steps, most = stretches(block, first.block.nbytes // seats)
+    steps, most = stretches(block, params.block.nbytes // seats)
     looks = _LOOKS + size.gate_row * (size.inputs + size.returned) * block * most // (_SPEED * seats)
-    hall = meeting.open_hall(sizes, block, (steps, most), seats, first.zero.itemsize, looks)
+    hall = meeting.open_hall(sizes, block, (steps, most), seats, params.zero.itemsize, looks)
     words = meeting.words(hall)
     try:
         _threads.invite(partial(_join, layers, block, hall), seats - 1)

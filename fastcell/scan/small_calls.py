@@ -19,15 +19,21 @@ SMALL = 1 << 14  # steps times columns up to which one entry into compiled code 
 _MEMORIES = 1 << 14  # that keys without a state may ask for
 _FLOAT, _INTEGER, _BYTE = np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.int8)
 _ACCUMULATORS = {np.dtype(kind): _FLOAT if kind in "fd" else _INTEGER for kind in "fd?bhilBHI"}
-_COPIED = {kind: to for kind, to in _ACCUMULATORS.items() if kind.char not in "fd" and kind != to}
+_COPIED = {kind: to for kind, to in _ACCUMULATORS.items() if kind.kind != "f" and kind != to}
 """What kernels read other values, gates and keys as."""
-_SIGNED = {np.dtype(kind): np.dtype(kind.lower()) for kind in "fd?bhilBHIL"}
-_RULES = {
-    kind: None if kind in (_FLOAT, _INTEGER, _BYTE) else (signed, _BYTE if kind.char in "?B" else _ACCUMULATORS[signed])
-    for kind, signed in _SIGNED.items()
-}
-"""What rules are taken for and read as, None as they are: those without a sign for those with one, of which none may be
-below 0 then."""
+
+
+def _rule(kind: str) -> tuple[np.dtype[Any], np.dtype[Any]] | None:
+    """What rules of a type are taken for, and what kernels read them as; None as they are.
+
+    Those without a sign are taken for those with one, of which none may be below 0 then.
+    """
+    signed = np.dtype(kind.lower())
+    read = _BYTE if signed.itemsize == 1 else _ACCUMULATORS[signed]
+    return None if np.dtype(kind) == read else (signed, read)
+
+
+_RULES = {np.dtype(kind): _rule(kind) for kind in "fd?bhilBHIL"}
 _KEYS = frozenset(map(np.dtype, "bhilBHI"))
 _IN_REGISTERS = tuple(map(np.dtype, "fbb")) if VECTOR_BITS == 512 else None  # the types that `toy_eights` is for
 _ALIKE = {rule: {axes: np.full((1,) * axes, rule, np.int8) for axes in (1, 2)} for rule in (-1, 0, 1, 2)}
@@ -117,8 +123,8 @@ def _is_small(x: Any, threads: Any) -> bool:
 
 
 def _as_matrix(array: Array) -> Array:
-    """All columns on one axis, a copy where they don't lie in the order of the axes."""
-    return array if array.ndim < 3 else array.reshape(len(array), -1)
+    """All columns of three or more axes on one, a copy where they don't lie in the order of the axes."""
+    return array.reshape(len(array), -1)
 
 
 def _rules(given: Any, x1: Array) -> Array | None:

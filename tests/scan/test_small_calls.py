@@ -8,6 +8,7 @@ import pytest
 
 import fastcell as fc
 from fastcell.scan import api as recurrence
+from fastcell.scan import small_kernels
 from tests.helpers import expected, problems
 
 SHAPES = [(1,), (2,), (63,), (64,), (65,), (300,), (1, 1), (1, 5), (3, 20), (70, 3), (130, 9), (2000, 8)]
@@ -34,7 +35,7 @@ def way_of_large_arrays(monkeypatch):
     return calls
 
 
-# Each layout of each combination of dtypes is compiled by itself: one dtype in all layouts will do.
+# Strides are no part of what is compiled: one dtype in all layouts will do.
 LAYOUTS = np.ascontiguousarray, np.asfortranarray, lambda array: np.repeat(array, 2, axis=0)[::2]
 DTYPES = [("f4", "i1", "i1"), ("f8", "i8", "f4"), ("i8", "i1", "i1"), ("u1", "i4", "?")]
 # x, f, i, o
@@ -273,6 +274,36 @@ def test_an_out_that_overlaps_an_input_is_refused():
             fc.toy_scan(base[:40, 0], rules, rules, out=out)
     with pytest.raises(ValueError, match="shared with x2"):
         fc.toy_scan(np.ones(10, np.float32), rules[:10], rules[:10], out=rules.view(np.float32))
+
+
+def test_an_out_that_overlaps_what_is_copied_is_refused():
+    """Rules, gates and keys of other types than kernels read."""
+    x, floats, bools = np.ones(40, "f4"), np.ones(40, "f4"), np.ones(160, bool)
+    with pytest.raises(ValueError, match=r"^out must not overlap an input, got memory shared with x3$"):
+        fc.toy_scan(x, np.ones(40, np.int8), floats, out=floats)
+    with pytest.raises(ValueError, match=r"^out must not overlap an input, got memory shared with i$"):
+        fc.gated_scan(x, x, bools[:40], x, out=bools.view("f4"))
+    assert (floats == 1).all()
+    assert bools.all()
+
+
+def test_other_types_compile_nothing(no_other_way):
+    x, ones = np.arange(1, 9), np.ones(8, np.int64)
+
+    def calls(kind):
+        rules, keys = ones.astype(kind), (x % 3).astype(kind)
+        yield fc.toy_scan(x, rules, rules)
+        yield fc.toy_scan(x.astype(kind), ones, ones, keys=keys)
+        yield fc.gated_scan(x.astype(kind), ones, rules, ones)
+
+    wanted = [np.concatenate([y, np.ravel(state)]) for y, state in calls("i8")]
+    kernels = small_kernels.small_toy, small_kernels.small_gated
+    compiled = [len(kernel.overloads) for kernel in kernels]
+    for kind in ("i2", "i4", "u2", "u4"):
+        for (y, state), want in zip(calls(kind), wanted, strict=True):
+            assert y.dtype == state.dtype == np.int64
+            np.testing.assert_array_equal(np.concatenate([y, np.ravel(state)]), want)
+    assert [len(kernel.overloads) for kernel in kernels] == compiled
 
 
 @pytest.mark.parametrize("kind", ["u1", "i1"])
