@@ -17,6 +17,7 @@ from tests.helpers import core_snippets
 TREE = Path(__file__).parents[2]
 PARTS = (".ci", ".gitignore", "LICENSE", "MANIFEST.in", "README.md", "benchmarks", "fastcell", "pyproject.toml")
 PARTS += ("setup.cfg", "tests")
+SAFELY = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from Python 3.11.4 on
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*_cache", ".build", ".asv", "env", "html", "*.pyc")
 
 
@@ -62,7 +63,7 @@ def wheel(tree, tmp_path_factory):
 def unpacked(source, tmp_path_factory):
     folder = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(source) as file:
-        file.extractall(folder, filter="data")
+        file.extractall(folder, **SAFELY)
     return folder / source.name.removesuffix(".tar.gz")
 
 
